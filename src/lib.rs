@@ -1,0 +1,24 @@
+//! Lograft: a Raft-replicated key-value node.
+//!
+//! Three shells: a pure core ([`raft`], [`kv`]), a synchronous node around it ([`node`], with the log of [`storage`]),
+//! and thin asynchronous edges ([`rpc`], [`http`], [`cli`]). `docs/ARCHITECTURE.md` is the map of the code.
+
+pub mod kv;
+pub mod limits;
+pub mod node;
+pub mod raft;
+pub mod storage;
+pub mod types;
+
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod proto;
+#[cfg(feature = "server")]
+pub mod rpc;

@@ -1,0 +1,3 @@
+//! The `lograft` program.
+
+fn main() {}
