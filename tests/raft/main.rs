@@ -1,0 +1,8 @@
+//! The protocol core, several of them in one thread: the paper's sentences, its figures, and what has gone wrong
+//! elsewhere.
+
+mod cluster;
+mod paper;
+mod partitions;
+mod pitfalls;
+mod random;
