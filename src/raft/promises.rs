@@ -136,3 +136,6 @@ impl Withheld {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

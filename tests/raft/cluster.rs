@@ -343,8 +343,13 @@ impl Cluster {
 
     /// Time passes for all, and everything settles after each tick.
     pub(crate) fn run(&mut self, ticks: u32) {
+        self.run_only(&self.ids(), ticks);
+    }
+
+    /// Time passes for some nodes only.
+    pub(crate) fn run_only(&mut self, nodes: &[u64], ticks: u32) {
         for _ in 0..ticks {
-            for node in self.ids() {
+            for &node in nodes {
                 self.tick(node, 1);
             }
             self.settle();

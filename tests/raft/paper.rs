@@ -9,7 +9,7 @@ use lograft::types::{EntryId, EntryMeta, HardState, LogIndex};
 
 use crate::cluster::{Cluster, LONG, Message, TIMEOUT, id, index, log_of, term, test_config};
 
-fn at(entry_term: u64, entry_index: u64) -> EntryId {
+pub(crate) fn at(entry_term: u64, entry_index: u64) -> EntryId {
     EntryId::new(term(entry_term), index(entry_index))
 }
 
@@ -36,21 +36,21 @@ pub(crate) fn vote(candidate_term: u64, last: EntryId) -> Request {
     Request::RequestVote(request)
 }
 
-fn granted(response: Response) -> bool {
+pub(crate) fn granted(response: Response) -> bool {
     match response {
         Response::RequestVote(vote) => vote.granted,
         Response::AppendEntries(_) => panic!("an answer to another question"),
     }
 }
 
-fn result(response: Response) -> AppendResult {
+pub(crate) fn result(response: Response) -> AppendResult {
     match response {
         Response::AppendEntries(append) => append.result,
         Response::RequestVote(_) => panic!("an answer to another question"),
     }
 }
 
-fn matched(match_index: u64) -> AppendResult {
+pub(crate) fn matched(match_index: u64) -> AppendResult {
     AppendResult::Matched { match_index: index(match_index) }
 }
 
