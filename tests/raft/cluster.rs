@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) raft: Raft,
     pub(crate) halted: Option<Halt>,
     crashed: bool,
+    /// Up to here what is committed was compared with what others committed.
+    checked: u64,
     configuration: Configuration,
     disk: Disk,
     unflushed: VecDeque<(Write, Vec<EntryMeta>)>,
@@ -142,7 +144,10 @@ impl Cluster {
         let seed = node.get() * 1000 + self.restarts;
         let raft = Raft::new((self.config)(node), configuration.clone(), disk.hard_state, log, seed);
         let unflushed = VecDeque::new();
-        self.nodes.insert(node, Node { raft, halted: None, crashed: false, configuration, disk, unflushed });
+        self.nodes.insert(
+            node,
+            Node { raft, halted: None, crashed: false, checked: 0, configuration, disk, unflushed },
+        );
     }
 
     /// Gives one node another configuration than the others have; it starts anew.
@@ -225,18 +230,20 @@ impl Cluster {
     }
 
     fn check(&mut self, node: u64, effects: &Effects) {
-        let state = &self.nodes[&id(node)];
+        let state = self.nodes.get_mut(&id(node)).expect("a node");
         let raft = &state.raft;
         if raft.is_leader() {
             let leader = *self.leaders.entry(raft.term()).or_insert(id(node));
             assert_eq!(leader, id(node), "two leaders in term {}", raft.term());
         }
         if let Some(commit) = effects.committed {
-            for i in 1..=commit.get() {
+            for i in state.checked + 1..=commit.get() {
                 let ours = raft.term_at(index(i)).expect("what is committed is in the log");
                 let theirs = *self.committed.entry(index(i)).or_insert(ours);
                 assert_eq!(theirs, ours, "another entry was committed at {i}");
             }
+            assert!(state.checked < commit.get(), "commit does not go back");
+            state.checked = commit.get();
         }
         for message in &effects.messages {
             state.check_durable(message);
