@@ -76,3 +76,12 @@ ensure_docker() {
     tail -n 20 /var/log/docker.log >&2 2>/dev/null || true
     die "the docker daemon cannot run on this machine"
 }
+
+# Where cargo puts what it builds.
+target_dir() { echo "${CARGO_TARGET_DIR:-$REPO/target}"; }
+
+# Builds the release binary (quick when nothing changed) and says where it is.
+release_binary() {
+    (cd "$REPO" && cargo build --quiet --locked --release --bin lograft >&2) || die "the release build failed"
+    echo "$(target_dir)/release/lograft"
+}
