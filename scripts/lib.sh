@@ -48,7 +48,11 @@ port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # json_field NAME: the first field of that name in the JSON on standard input, without its quotes. A missing field is an
 # empty line: proto3 JSON may leave a zero out.
-json_field() { tr -d '\n' | sed -n "s/^.*\"$1\" *: *\"\\{0,1\\}\\([^\",} ]*\\).*$/\\1/p"; }
+json_field() {
+    tr '\n' ' ' | awk -v name="$1" 'match($0, "\"" name "\" *: *\"?[^\",} ]*") {
+        field = substr($0, RSTART, RLENGTH); sub(/^"[^"]*" *: *"?/, "", field); print field
+    }'
+}
 
 # status_field LOGRAFT ENDPOINT NAME: one field of a node's status, empty when the node does not answer.
 status_field() {
