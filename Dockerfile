@@ -1,0 +1,52 @@
+# One static binary in an image that holds nothing else: no shell, no libc, no user but a number.
+#
+#     docker build -t lograft .
+#     docker run -p 127.0.0.1:2379:2379 -v lograft:/var/lib/lograft lograft     # a cluster of one node
+#     docker-compose up -d --build                                             # three nodes
+#
+# It needs no BuildKit. Where no image registry can be reached, scripts/stand-in-image makes the first image.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+
+# With an explicit target the flags reach the program only; build scripts and procedural macros stay dynamic, as they must.
+ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_TERM_COLOR=never
+
+# The dependencies first, around empty sources: this layer is built anew only when the manifest or the lock file changes.
+# Then the empty package's own artefacts go, or cargo would take them for newer than the sources that come next.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+    && echo 'fn main() {}' | tee build.rs src/main.rs > src/lib.rs \
+    && target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && cargo build --locked --release --bin lograft --target "$target" \
+    && cargo clean --release --package lograft --target "$target" \
+    && cargo clean --release --package lograft \
+    && rm -r src build.rs
+
+COPY build.rs ./
+COPY proto proto
+COPY src src
+RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
+    && cargo build --locked --release --bin lograft --target "$target" \
+    && cp "target/$target/release/lograft" /lograft \
+    && mkdir -p -m 700 /data/lograft
+
+FROM scratch
+COPY --from=build /lograft /lograft
+# An empty named volume takes owner and mode from the directory it is mounted on: so the node can write as nobody special.
+COPY --from=build --chown=65532:65532 /data /var/lib
+USER 65532:65532
+VOLUME /var/lib/lograft
+EXPOSE 2379 2380
+
+# Where a container differs from a machine: it listens on every interface of its own network. A cluster sets its name and
+# its advertised addresses besides, as docker-compose.yml shows. Flags go before these, a config file behind them.
+ENV LOGRAFT_DATA_DIR=/var/lib/lograft \
+    LOGRAFT_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 \
+    LOGRAFT_ADVERTISE_CLIENT_URLS=http://127.0.0.1:2379 \
+    LOGRAFT_LISTEN_PEER_URLS=http://0.0.0.0:2380 \
+    LOGRAFT_INITIAL_ADVERTISE_PEER_URLS=http://127.0.0.1:2380
+
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["/lograft", "status", "--endpoints", "127.0.0.1:2379"]
+ENTRYPOINT ["/lograft"]
+CMD ["serve"]
