@@ -1,0 +1,183 @@
+//! The documents of the answers.
+
+use serde::Serialize;
+
+use crate::proto::v1;
+
+#[derive(Debug, Serialize)]
+pub(super) struct HeaderDoc {
+    cluster_id: String,
+    node_id: String,
+    term: u64,
+    revision: u64,
+}
+
+impl From<Option<v1::Header>> for HeaderDoc {
+    fn from(header: Option<v1::Header>) -> Self {
+        let header = header.unwrap_or_default();
+        Self {
+            cluster_id: hex(header.cluster_id),
+            node_id: hex(header.node_id),
+            term: header.term,
+            revision: header.revision,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct KeyValueDoc {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    create_revision: u64,
+    mod_revision: u64,
+    version: u64,
+}
+
+impl KeyValueDoc {
+    fn new(kv: v1::KeyValue, with_value: bool) -> Self {
+        Self {
+            key: kv.key,
+            value: with_value.then_some(kv.value),
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+        }
+    }
+}
+
+impl From<v1::KeyValue> for KeyValueDoc {
+    fn from(kv: v1::KeyValue) -> Self {
+        Self::new(kv, true)
+    }
+}
+
+/// The answer to GET of a key, for those who want a document.
+#[derive(Debug, Serialize)]
+pub(super) struct GetDoc {
+    pub(super) header: HeaderDoc,
+    pub(super) kv: KeyValueDoc,
+}
+
+/// The answer to PUT.
+#[derive(Debug, Serialize)]
+pub(super) struct SetDoc {
+    pub(super) header: HeaderDoc,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prev_kv: Option<KeyValueDoc>,
+}
+
+/// The answer to DELETE.
+#[derive(Debug, Serialize)]
+pub(super) struct DeleteDoc {
+    pub(super) header: HeaderDoc,
+    pub(super) deleted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prev_kv: Option<KeyValueDoc>,
+}
+
+/// The answer to a list.
+#[derive(Debug, Serialize)]
+pub(super) struct ListDoc {
+    header: HeaderDoc,
+    kvs: Vec<KeyValueDoc>,
+    more: bool,
+}
+
+impl ListDoc {
+    pub(super) fn new(list: v1::ListResponse, with_values: bool) -> Self {
+        Self {
+            header: list.header.into(),
+            kvs: list.kvs.into_iter().map(|kv| KeyValueDoc::new(kv, with_values)).collect(),
+            more: list.more,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct StatusDoc {
+    header: HeaderDoc,
+    name: String,
+    version: String,
+    role: String,
+    /// Absent while no leader is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader_id: Option<String>,
+    first_index: u64,
+    last_index: u64,
+    persisted_index: u64,
+    commit_index: u64,
+    applied_index: u64,
+    state_hash: String,
+    keys: u64,
+    log_size_bytes: u64,
+    pending_requests: u64,
+    refused_messages: u64,
+    disk_full: bool,
+    members: Vec<MemberDoc>,
+}
+
+#[derive(Debug, Serialize)]
+struct MemberDoc {
+    id: String,
+    name: String,
+    peer_urls: Vec<String>,
+    client_urls: Vec<String>,
+    match_index: u64,
+    progress: String,
+}
+
+impl From<v1::StatusResponse> for StatusDoc {
+    fn from(status: v1::StatusResponse) -> Self {
+        Self {
+            header: status.header.into(),
+            name: status.name,
+            version: status.version,
+            role: status.role,
+            leader_id: (status.leader_id != 0).then(|| hex(status.leader_id)),
+            first_index: status.first_index,
+            last_index: status.last_index,
+            persisted_index: status.persisted_index,
+            commit_index: status.commit_index,
+            applied_index: status.applied_index,
+            state_hash: status.state_hash,
+            keys: status.keys,
+            log_size_bytes: status.log_size_bytes,
+            pending_requests: status.pending_requests,
+            refused_messages: status.refused_messages,
+            disk_full: status.disk_full,
+            members: status.members.into_iter().map(MemberDoc::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Member> for MemberDoc {
+    fn from(member: v1::Member) -> Self {
+        Self {
+            id: hex(member.id),
+            name: member.name,
+            peer_urls: member.peer_urls,
+            client_urls: member.client_urls,
+            match_index: member.match_index,
+            progress: member.progress,
+        }
+    }
+}
+
+/// The answer of `/health`, in etcd's shape: text, not a boolean.
+#[derive(Debug, Serialize)]
+pub(super) struct HealthDoc {
+    pub(super) health: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct VersionDoc {
+    pub(super) lograft: &'static str,
+    pub(super) api: &'static str,
+}
+
+pub(super) fn hex(id: u64) -> String {
+    format!("{id:016x}")
+}

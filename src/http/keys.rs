@@ -1,0 +1,129 @@
+//! `/v1/kv`: keys in the path, values as bodies.
+
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CONTENT_LENGTH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+
+use super::body::BodyError;
+use super::json::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
+use super::query::{Query, QueryError, decode};
+use super::{HttpService, body, respond};
+use crate::proto::v1;
+use crate::rpc::Fault;
+
+/// What stands before a key.
+pub(super) const PREFIX: &str = "/v1/kv/";
+
+impl From<QueryError> for Fault {
+    fn from(error: QueryError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+fn key_and_query(uri: &Uri, known: &[&str]) -> Result<(String, Query), Fault> {
+    let key = decode("key", uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
+    Ok((key, Query::parse(uri.query(), known)?))
+}
+
+/// One key: its value as it is, or a document.
+pub(super) async fn get(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    let (key, query) = key_and_query(&parts.uri, &["serializable"])?;
+    let get = v1::GetRequest { key, serializable: query.flag("serializable")? };
+    let answer = service.kv.read(get, None).await?;
+    let header = answer.header.unwrap_or_default();
+    let Some(kv) = answer.kv else {
+        let mut response = respond::fault(&Fault::not_found("there is no such key"));
+        put_header(response.headers_mut(), &header);
+        return Ok(response);
+    };
+    if wants_document(&parts.headers) {
+        let document = GetDoc { header: Some(header).into(), kv: kv.into() };
+        return Ok(respond::json(StatusCode::OK, &document));
+    }
+    let history = [
+        ("lograft-create-revision", kv.create_revision),
+        ("lograft-mod-revision", kv.mod_revision),
+        ("lograft-version", kv.version),
+    ];
+    let value_bytes = kv.value.len();
+    let mut response = respond::text(StatusCode::OK, kv.value);
+    let headers = response.headers_mut();
+    put_header(headers, &header);
+    for (name, number) in history {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(number));
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(value_bytes));
+    Ok(response)
+}
+
+/// Stores the body.
+pub(super) async fn put(service: HttpService, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
+    let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
+    let value = match body::value(request, service.kv.limits()).await {
+        Ok(value) => value,
+        Err(BodyError::Fault(fault)) => return Err(fault),
+        Err(BodyError::TooLarge(invalid)) => {
+            let mut response = respond::fault(&invalid.into());
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            return Ok(response);
+        }
+    };
+    let set = v1::SetRequest { key, value, if_mod_revision, prev_kv };
+    let answer = service.kv.write(set, None).await?;
+    let document = SetDoc { header: answer.header.into(), prev_kv: answer.prev_kv.map(Into::into) };
+    Ok(respond::json(StatusCode::OK, &document))
+}
+
+/// Removes a key. One that is not there is no error: the document says that nothing was deleted.
+pub(super) async fn delete(service: HttpService, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
+    let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
+    let delete = v1::DeleteRequest { key, if_mod_revision, prev_kv };
+    let answer = service.kv.remove(delete, None).await?;
+    let document = DeleteDoc {
+        header: answer.header.into(),
+        deleted: answer.deleted,
+        prev_kv: answer.prev_kv.map(Into::into),
+    };
+    Ok(respond::json(StatusCode::OK, &document))
+}
+
+/// Keys in order.
+pub(super) async fn list(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    let known = ["prefix", "start_after", "limit", "keys_only", "serializable"];
+    let query = Query::parse(parts.uri.query(), &known)?;
+    // Past 2^32 it is over the limit all the same, and the answer says so.
+    let limit = u32::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(u32::MAX);
+    let keys_only = query.flag("keys_only")?;
+    let list = v1::ListRequest {
+        prefix: query.text("prefix"),
+        start_after: query.text("start_after"),
+        limit,
+        keys_only,
+        serializable: query.flag("serializable")?,
+    };
+    let answer = service.kv.page(list, None).await?;
+    Ok(respond::json(StatusCode::OK, &ListDoc::new(answer, !keys_only)))
+}
+
+fn put_header(headers: &mut HeaderMap, header: &v1::Header) {
+    let id = |id: u64| HeaderValue::from_str(&hex(id)).expect("digits fit into a header");
+    headers.insert("lograft-cluster-id", id(header.cluster_id));
+    headers.insert("lograft-node-id", id(header.node_id));
+    headers.insert("lograft-term", HeaderValue::from(header.term));
+    headers.insert("lograft-revision", HeaderValue::from(header.revision));
+}
+
+/// The value itself is what one gets without asking: `*/*` is what curl sends.
+fn wants_document(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| accept.split(','))
+        .any(|range| {
+            range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        })
+}

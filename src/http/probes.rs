@@ -1,0 +1,94 @@
+//! What a node tells about itself: its status, its version, and whether it lives and serves.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Response, StatusCode};
+
+use super::json::{HealthDoc, StatusDoc, VersionDoc};
+use super::query::Query;
+use super::{HttpService, respond};
+use crate::node::{Request as NodeRequest, RequestError};
+use crate::rpc::Fault;
+
+/// How long a living node may take to tell its status.
+const LIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the node knows of itself and its cluster.
+pub(super) async fn status(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    Query::parse(parts.uri.query(), &[])?;
+    let status = service.cluster.read().await?;
+    Ok(respond::json(StatusCode::OK, &StatusDoc::from(status)))
+}
+
+/// The program's version, and the API's.
+pub(super) fn version(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    Query::parse(parts.uri.query(), &[])?;
+    let document = VersionDoc { lograft: service.info.version, api: "v1" };
+    Ok(respond::json(StatusCode::OK, &document))
+}
+
+/// Whether this process lives: its actor answers. A node without a leader lives.
+pub(super) async fn livez(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    Query::parse(parts.uri.query(), &[])?;
+    Ok(match tokio::time::timeout(LIVE_WITHIN, service.handle.status()).await {
+        Ok(Ok(_)) => respond::text(StatusCode::OK, "ok\n".to_owned()),
+        Ok(Err(error)) => respond::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        Err(_) => {
+            let message = format!("the node did not answer within {} ms\n", LIVE_WITHIN.as_millis());
+            respond::text(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    })
+}
+
+/// Whether this node can serve a linearizable read now. With `verbose`, what it rests on.
+pub(super) async fn readyz(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    let verbose = Query::parse(parts.uri.query(), &["verbose"])?.flag("verbose")?;
+    let barrier = barrier(&service).await;
+    let code = if barrier.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verdict = barrier.as_ref().map_or_else(RequestError::to_string, |()| "ok".to_owned());
+    if !verbose {
+        return Ok(respond::text(code, format!("{verdict}\n")));
+    }
+    let mut lines = String::new();
+    let mark = |good: bool| if good { '+' } else { '-' };
+    match service.handle.status().await {
+        Ok(status) => {
+            let leader = status.leader.map_or_else(|| "none known".to_owned(), |leader| leader.to_string());
+            let _ = writeln!(lines, "[+]node {} ({})", status.name, status.role.as_str());
+            let _ = writeln!(lines, "[{}]leader {leader}", mark(status.leader.is_some()));
+            let _ = writeln!(
+                lines,
+                "[{}]applied {} of {} committed",
+                mark(status.applied_index == status.commit_index),
+                status.applied_index,
+                status.commit_index
+            );
+            let disk = if status.disk_full { "full: writes are refused" } else { "has room" };
+            let _ = writeln!(lines, "[{}]disk {disk}", mark(!status.disk_full));
+        }
+        Err(error) => {
+            let _ = writeln!(lines, "[-]node {error}");
+        }
+    }
+    let _ = writeln!(lines, "[{}]linearizable read {verdict}", mark(barrier.is_ok()));
+    Ok(respond::text(code, lines))
+}
+
+/// The same in etcd's words, for the tools that ask them.
+pub(super) async fn health(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+    Query::parse(parts.uri.query(), &[])?;
+    Ok(match barrier(&service).await {
+        Ok(()) => respond::json(StatusCode::OK, &HealthDoc { health: "true", reason: String::new() }),
+        Err(error) => {
+            let document = HealthDoc { health: "false", reason: error.to_string() };
+            respond::json(StatusCode::SERVICE_UNAVAILABLE, &document)
+        }
+    })
+}
+
+async fn barrier(service: &HttpService) -> Result<(), RequestError> {
+    service.handle.request(NodeRequest::Barrier, None).await.map(|_| ())
+}

@@ -1,0 +1,91 @@
+//! Responses: JSON documents, plain text, and faults under the HTTP status that fits.
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use tonic::Code;
+
+use crate::rpc::{FOUND_MOD_REVISION, Fault, OUTCOME};
+
+/// A document, and the end of the line that a terminal likes.
+pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
+    let mut bytes =
+        serde_json::to_vec(document).expect("our documents have text for keys and no failing parts");
+    bytes.push(b'\n');
+    with_type(status, "application/json", bytes.into())
+}
+
+/// Text as it is.
+pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[derive(Serialize)]
+struct ErrorDoc<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+/// An error, with what is certain about a write in the headers.
+pub(super) fn fault(fault: &Fault) -> Response<Body> {
+    let document = ErrorDoc { code: code_name(fault.code), message: &fault.message };
+    let mut response = json(http_status(fault), &document);
+    let headers = response.headers_mut();
+    if let Some(certainty) = fault.certainty {
+        headers.insert(HeaderName::from_static(OUTCOME), HeaderValue::from_static(certainty.as_str()));
+    }
+    if let Some(found) = fault.found {
+        headers.insert(HeaderName::from_static(FOUND_MOD_REVISION), HeaderValue::from(found.get()));
+    }
+    response
+}
+
+fn http_status(fault: &Fault) -> StatusCode {
+    match fault.code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => StatusCode::PRECONDITION_FAILED,
+        Code::ResourceExhausted if fault.disk_full => StatusCode::INSUFFICIENT_STORAGE,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::REQUEST_TIMEOUT,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+/// The code's name as gRPC's documents have it.
+const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,73 @@
+//! Words for what the gRPC library refuses before a handler sees it.
+//!
+//! It answers OUT_OF_RANGE to a message over the size limit and INTERNAL to one that is no protobuf or holds a string
+//! that is not UTF-8. Both are the client's to mend, so they become INVALID_ARGUMENT, with both sizes and the flag.
+//!
+//! Caveat: the library tells the two apart from others only in words; a test holds those words fast.
+
+use std::task::{Context, Poll};
+
+use axum::http;
+use futures_util::TryFutureExt;
+use futures_util::future::MapOk;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+
+use super::fault::Fault;
+
+/// A gRPC service with its library's refusals reworded.
+#[derive(Clone, Debug)]
+pub(super) struct Reworded<S>(pub(super) S);
+
+type Reword = fn(http::Response<Body>) -> http::Response<Body>;
+
+impl<S> Service<http::Request<Body>> for Reworded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = MapOk<S::Future, Reword>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.0.call(request).map_ok(reword as Reword)
+    }
+}
+
+impl<S: NamedService> NamedService for Reworded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+fn reword(response: http::Response<Body>) -> http::Response<Body> {
+    // A refusal is told in the headers alone; the status of an answer comes behind it, in the trailers.
+    if !response.headers().contains_key(Status::GRPC_STATUS) {
+        return response;
+    }
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match refusal(status.code(), status.message()) {
+        Some(message) => Status::from(Fault::invalid(message)).into_http(),
+        None => response,
+    }
+}
+
+/// What to say instead, if the library refused what the client should mend.
+fn refusal(code: Code, message: &str) -> Option<String> {
+    if code == Code::OutOfRange {
+        let mut numbers = message.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        return Some(match (numbers.next(), numbers.next()) {
+            (Some(found), Some(limit)) => {
+                format!("request is {found} bytes, the limit is {limit} (--max-request-bytes)")
+            }
+            _ => format!("request is too large: {message} (--max-request-bytes)"),
+        });
+    }
+    let unreadable = ["failed to decode Protobuf message", "Unexpected EOF", "Missing request message"];
+    let is_unreadable = code == Code::Internal && unreadable.iter().any(|words| message.starts_with(words));
+    is_unreadable.then(|| format!("the request cannot be read: {message}"))
+}
