@@ -22,3 +22,5 @@ pub mod http;
 pub mod proto;
 #[cfg(feature = "server")]
 pub mod rpc;
+#[cfg(feature = "server")]
+pub mod server;
