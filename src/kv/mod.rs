@@ -4,4 +4,4 @@ mod command;
 mod store;
 
 pub use command::Command;
-pub use store::{Effect, KeyValue, Outcome, Page, Versioned};
+pub use store::{Effect, KeyValue, Outcome, Page, Store, Versioned};

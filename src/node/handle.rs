@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::event::{ForwardAnswer, ForwardedRequest};
 use super::request::{Answer, Request, RequestError, Status};
 use crate::limits::{KIB, Limits};
 use crate::types::NodeId;
@@ -35,12 +36,19 @@ pub(crate) enum ClientMessage {
 /// A request that waits.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
-    pub(crate) request: Request,
+    pub(crate) asked: Asked,
     pub(crate) timeout_ms: u64,
-    /// A peer forwarded it: it must not be forwarded again.
-    pub(crate) forwarded: bool,
     pub(crate) completion: Completion,
     pub(crate) permit: Permit,
+}
+
+/// What is asked, and by whom.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// By a client of this node.
+    Client(Request),
+    /// By a peer that takes this node for the leader: it must not be forwarded again.
+    Peer(ForwardedRequest),
 }
 
 /// Held while a request waits.
@@ -55,6 +63,22 @@ pub(crate) struct Permit {
 pub(crate) enum Completion {
     /// To a handler of this process.
     Oneshot(oneshot::Sender<Result<Answer, RequestError>>),
+    /// To a peer, on the stream on which it asked.
+    Stream {
+        /// The peer's name for its request.
+        id: u64,
+        /// Holds as many answers as may be asked for on the stream.
+        answers: mpsc::Sender<ForwardReply>,
+    },
+}
+
+/// The answer to what a peer forwarded.
+#[derive(Debug)]
+pub struct ForwardReply {
+    /// The peer's name for its request.
+    pub id: u64,
+    /// The answer.
+    pub result: Result<ForwardAnswer, RequestError>,
 }
 
 impl NodeHandle {
@@ -86,13 +110,12 @@ impl NodeHandle {
     /// # Errors
     /// See [`RequestError`]. Without a free permit the answer is [`RequestError::Overloaded`], at once.
     pub async fn request(&self, request: Request, timeout: Option<Duration>) -> Result<Answer, RequestError> {
-        let permit = self.permit(&request)?;
+        let permit = self.permit(request.size_bytes())?;
         let is_write = matches!(request, Request::Write(_));
         let (answer, answered) = oneshot::channel();
         let pending = PendingRequest {
-            request,
+            asked: Asked::Client(request),
             timeout_ms: self.timeout_ms(timeout),
-            forwarded: false,
             completion: Completion::Oneshot(answer),
             permit,
         };
@@ -103,6 +126,27 @@ impl NodeHandle {
             Err(_) if is_write => Err(RequestError::UnknownOutcome { reason: "the node stopped".to_owned() }),
             Err(_) => Err(RequestError::ShuttingDown),
         }
+    }
+
+    /// Hands in what a peer forwarded; the answer goes to `answers`, which must have room for it.
+    ///
+    /// # Errors
+    /// [`RequestError`] if it was refused at once: then nothing goes to `answers`.
+    pub fn forwarded(
+        &self,
+        id: u64,
+        request: ForwardedRequest,
+        timeout: Duration,
+        answers: mpsc::Sender<ForwardReply>,
+    ) -> Result<(), RequestError> {
+        let size_bytes = match &request {
+            ForwardedRequest::Write(payload) => payload.len(),
+            ForwardedRequest::ReadIndex => 0,
+        };
+        let permit = self.permit(size_bytes)?;
+        let completion = Completion::Stream { id, answers };
+        let timeout_ms = self.timeout_ms(Some(timeout));
+        self.send(PendingRequest { asked: Asked::Peer(request), timeout_ms, completion, permit })
     }
 
     /// How the node fares.
@@ -123,8 +167,8 @@ impl NodeHandle {
         })
     }
 
-    fn permit(&self, request: &Request) -> Result<Permit, RequestError> {
-        let kibibytes = request.size_bytes().div_ceil(KIB).max(1);
+    fn permit(&self, size_bytes: usize) -> Result<Permit, RequestError> {
+        let kibibytes = size_bytes.div_ceil(KIB).max(1);
         let kibibytes = u32::try_from(kibibytes).unwrap_or(u32::MAX);
         let one = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.overloaded_requests())?;
         let kibibytes = Arc::clone(&self.kibibytes).try_acquire_many_owned(kibibytes).map_err(|_| {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::kv::{Command, KeyValue, Outcome, Page};
+use crate::raft::RoleName;
 use crate::types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
 /// What a client asks.
@@ -109,6 +110,9 @@ pub enum RequestError {
         /// The limit.
         limit: usize,
     },
+    /// Too much waits already at the leader.
+    #[error("not applied: the leader is overloaded: {0}")]
+    LeaderOverloaded(String),
     /// The leader's disk has no room for the entry.
     #[error("not applied: the disk of node {node} is full: writes are refused until there is room again")]
     DiskFull {
@@ -116,7 +120,7 @@ pub enum RequestError {
         node: NodeId,
     },
     /// It waited for a leader until its time was over.
-    #[error("not applied: no leader within {waited_ms} ms: is a majority of the cluster running?")]
+    #[error("not applied: no leader took it within {waited_ms} ms: is a majority of the cluster running?")]
     NoLeader {
         /// How long it waited.
         waited_ms: u64,
@@ -206,29 +210,4 @@ pub struct MemberStatus {
     pub match_index: Option<LogIndex>,
     /// On the leader: "probe" or "replicate".
     pub progress: Option<&'static str>,
-}
-
-/// A node's role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoleName {
-    /// Follows a leader, or waits for one.
-    Follower,
-    /// Asks whether it would be elected.
-    PreCandidate,
-    /// Asks to be elected.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-impl RoleName {
-    /// In lower case, as the status shows it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Follower => "follower",
-            Self::PreCandidate => "pre-candidate",
-            Self::Candidate => "candidate",
-            Self::Leader => "leader",
-        }
-    }
 }

@@ -108,6 +108,18 @@ pub enum RoleName {
     Leader,
 }
 
+impl RoleName {
+    /// In lower case, as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        }
+    }
+}
+
 impl Raft {
     /// A node after its start: a follower that knows nothing committed but the log's base.
     ///
