@@ -11,15 +11,23 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::ServerConfig;
+use crate::config::{FoundIdentity, ServerConfig};
 use crate::node::{Actor, ActorEnd, NodeConfig, NodeHandle};
 use crate::raft;
-use crate::rpc::{Introduction, Link, RaftService, ServerInfo, client_routes, peer_routes, serve};
-use crate::storage::{Directory, DirectoryError, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs};
-use crate::types::Member;
+use crate::proto::v1::raft_server::RaftServer;
+use crate::rpc::{Grace, Introduction, Link, RaftService, ServerInfo, client_router, peer_router, serve};
+use crate::storage::{
+    Directory, DirectoryError, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs, Recovered,
+};
 
 /// A tick of the core.
 pub const TICK_MS: u64 = 10;
+
+/// How long connections of clients may take to hear their last answers.
+const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
+
+/// Streams of peers never end by themselves, and nothing on them is waited for.
+const PEER_GRACE: Grace = Grace(Duration::ZERO);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,4 +67,192 @@ pub struct Server {
     ports: JoinSet<()>,
     _links: JoinSet<()>,
     _directory: Directory,
+}
+impl Server {
+    /// Starts a node: recovers its log, opens its ports, links it to its peers.
+    ///
+    /// # Errors
+    /// [`StartError`]: what is wrong, where, and what to do. Nothing is left running.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        let (directory, log, recovered) = open(&config)?;
+        let (reports, log_reports) = watch::channel(LogReport::at_start(&log));
+        let reader = log.reader();
+        let log = LogThread::spawn(log, move |report| {
+            reports.send_replace(report);
+        });
+        let clients = bind(&config.listen_client, "clients", "--listen-client-urls").await?;
+        let peers = bind(&config.listen_peer, "peers", "--listen-peer-urls").await?;
+        let client_addresses = addresses(&clients);
+        let peer_addresses = addresses(&peers);
+
+        let introduction = Introduction { name: config.name.clone(), client_urls: config.advertise_client_urls() };
+        let node = node_config(&config, directory.meta());
+        let members = node.members.clone();
+        let (actor, handle, port, outboxes) = Actor::new(node, &recovered, log, reader.clone(), log_reports);
+
+        let (stop_ports, stopping) = watch::channel(false);
+        let mut ports = JoinSet::new();
+        let routes = client_router(handle.clone(), ServerInfo::default());
+        for listener in clients {
+            ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
+        }
+        let raft = RaftService::new(port.clone(), handle.clone(), introduction.clone());
+        let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
+        let routes = peer_router(handle.clone(), raft);
+        for listener in peers {
+            ports.spawn(serve(listener, routes.clone(), PEER_GRACE, stopped(stopping.clone())));
+        }
+        let mut links = JoinSet::new();
+        for (id, outbox) in outboxes {
+            let peer = members.iter().find(|member| member.id == id).expect("boxes are of members").clone();
+            let link = Link {
+                peer,
+                port: port.clone(),
+                outbox,
+                reader: reader.clone(),
+                introduction: introduction.clone(),
+                limits: config.limits,
+                silence: Duration::from_millis(config.election_timeout_ms),
+            };
+            links.spawn(link.run());
+        }
+        let (stop_actor, stop) = oneshot::channel();
+        let actor = tokio::spawn(actor.run(async {
+            // A sender that was dropped without a word is a stop too.
+            let _ = stop.await;
+        }));
+        info!(node = %config.name, clients = ?client_addresses, peers = ?peer_addresses, "listening");
+        Ok(Self {
+            handle,
+            client_addresses,
+            peer_addresses,
+            actor,
+            stop_actor: Some(stop_actor),
+            stop_ports,
+            ports,
+            _links: links,
+            _directory: directory,
+        })
+    }
+
+    /// How this process reaches the node.
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Where clients reach it.
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.client_addresses
+    }
+
+    /// Where peers reach it.
+    pub fn peer_addresses(&self) -> &[SocketAddr] {
+        &self.peer_addresses
+    }
+
+    /// Runs until `stop` completes, then answers what it can, flushes and ends; or until the node must not go on.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> ActorEnd {
+        let mut stop = std::pin::pin!(stop);
+        let end = tokio::select! {
+            () = &mut stop => {
+                info!("shutting down");
+                if let Some(stop_actor) = self.stop_actor.take() {
+                    // An actor that has ended is stopped.
+                    let _ = stop_actor.send(());
+                }
+                (&mut self.actor).await
+            }
+            end = &mut self.actor => end,
+        };
+        let end = end.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        if end == ActorEnd::ShutDown {
+            self.stop_ports.send_replace(true);
+            while self.ports.join_next().await.is_some() {}
+        }
+        end
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.actor.abort();
+    }
+}
+
+/// The directory is locked and ours, the log is recovered and flushed.
+fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+    let mut directory = Directory::open(&config.data_dir)?;
+    match directory.meta() {
+        Some(meta) => {
+            let found = FoundIdentity {
+                cluster: meta.cluster_id,
+                node: meta.node_id,
+                name: meta.name.clone(),
+                members: meta.members.clone(),
+            };
+            for warning in config.check_against(&found)? {
+                warn!("{warning}");
+            }
+        }
+        None => directory.initialize(Meta::new(config.identity, config.name.clone(), config.members.clone()))?,
+    }
+    let identity = directory.meta().expect("it was there or was made").identity();
+    let options = LogOptions {
+        min_segment_bytes: config.limits.min_segment_bytes,
+        max_segment_bytes: config.limits.max_segment_bytes,
+        ..LogOptions::default()
+    };
+    let (log, recovered) = Log::open(RealOs::new(), directory.path(), identity, options)?;
+    if let Some(repair) = &recovered.repaired {
+        warn!("{repair}");
+    }
+    info!(entries = recovered.entries.len(), term = %recovered.hard_state.term, "the log is recovered");
+    Ok((directory, log, recovered))
+}
+
+fn node_config(config: &ServerConfig, meta: Option<&Meta>) -> NodeConfig {
+    let meta = meta.expect("the directory has an identity");
+    let ticks = |ms: u64| u32::try_from(ms.div_ceil(TICK_MS)).expect("checked with the configuration");
+    let limits = config.limits;
+    NodeConfig {
+        identity: meta.identity(),
+        name: meta.name.clone(),
+        client_urls: config.advertise_client_urls(),
+        members: meta.members.clone(),
+        limits,
+        raft: raft::Config {
+            election_timeout_ticks: ticks(config.election_timeout_ms),
+            heartbeat_ticks: ticks(config.heartbeat_interval_ms),
+            max_append_bytes: limits.max_append_bytes,
+            max_append_entries: limits.max_append_entries,
+            max_inflight_messages: limits.max_inflight_messages,
+            max_inflight_bytes: limits.max_inflight_bytes,
+            ..raft::Config::new(meta.node_id)
+        },
+        tick_ms: TICK_MS,
+        seed: rand::random(),
+    }
+}
+
+async fn bind(
+    addresses: &[SocketAddr],
+    what: &'static str,
+    flag: &'static str,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| StartError::Listen { address: address.to_string(), what, flag, source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A server that was dropped has stopped.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }

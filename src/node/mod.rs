@@ -380,3 +380,6 @@ impl Node {
         self.members.iter().find(|member| member.id == id).map_or("?", |member| &member.name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,548 @@
+//! The synchronous node, driven by hand: n1 of three, or alone.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::kv::{Command, Effect};
+use crate::raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use crate::types::{ClusterId, HardState, Revision, Term, WriteSeq};
+
+const N1: NodeId = NodeId::new(1);
+const N2: NodeId = NodeId::new(2);
+const N3: NodeId = NodeId::new(3);
+const CLUSTER: ClusterId = ClusterId::new(77);
+const PLENTY: u64 = 1 << 20;
+
+/// A node and what its surroundings remember.
+struct Bench {
+    node: Node,
+    report: LogReport,
+    tokens: u64,
+    reply_tos: u64,
+    replies: Vec<(Token, Replied)>,
+    answers: Vec<PeerAnswer>,
+    messages: Vec<(NodeId, PeerMessage)>,
+    forwards: Vec<Forward>,
+    writes: Vec<LogWrite>,
+    load: Option<Load>,
+    halt: Option<HaltReason>,
+}
+
+impl Bench {
+    fn of(members: &[NodeId]) -> Self {
+        let recovered = Recovered { hard_state: HardState::default(), base: EntryId::ORIGIN, ..Recovered::default() };
+        Self::recovered(members, &recovered, Limits::default())
+    }
+
+    fn recovered(members: &[NodeId], recovered: &Recovered, limits: Limits) -> Self {
+        let member = |id: &NodeId| Member { id: *id, name: format!("n{}", id.get()), peer_urls: Vec::new() };
+        let config = NodeConfig {
+            identity: Identity { cluster: CLUSTER, node: N1 },
+            name: "n1".to_owned(),
+            client_urls: Vec::new(),
+            members: members.iter().map(member).collect(),
+            limits,
+            raft: raft::Config::new(N1),
+            tick_ms: 10,
+            seed: 7,
+        };
+        let report = LogReport {
+            persisted: WriteSeq::ZERO,
+            budget_bytes: PLENTY,
+            disk_full: false,
+            log_size_bytes: 0,
+            failed: None,
+        };
+        Self {
+            node: Node::new(config, recovered, &report),
+            report,
+            tokens: 0,
+            reply_tos: 0,
+            replies: Vec::new(),
+            answers: Vec::new(),
+            messages: Vec::new(),
+            forwards: Vec::new(),
+            writes: Vec::new(),
+            load: None,
+            halt: None,
+        }
+    }
+
+    fn turn(&mut self, events: impl IntoIterator<Item = Event>) {
+        let effects = self.node.turn(events);
+        self.replies.extend(effects.replies);
+        self.answers.extend(effects.answers);
+        self.messages.extend(effects.messages);
+        self.forwards.extend(effects.forwards);
+        self.writes.extend(effects.writes);
+        self.load = effects.load.or(self.load);
+        self.halt = effects.halt.or(self.halt.take());
+    }
+
+    /// The log flushes all that it was given.
+    fn persist(&mut self) {
+        if let Some(last) = self.writes.last() {
+            self.report.persisted = last.seq;
+        }
+        self.turn([Event::Log(self.report.clone())]);
+    }
+
+    fn room(&mut self, budget_bytes: u64, disk_full: bool) {
+        self.report.budget_bytes = budget_bytes;
+        self.report.disk_full = disk_full;
+        self.turn([Event::Log(self.report.clone())]);
+    }
+
+    fn ticks(&mut self, count: u32) {
+        (0..count).for_each(|_| self.turn([Event::Tick]));
+    }
+
+    fn ask(&mut self, request: Request) -> Token {
+        let token = self.token();
+        self.turn([Event::Client { token, request, timeout_ms: 5000 }]);
+        token
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    fn reply_to(&self, token: Token) -> Option<&Replied> {
+        let mut replies = self.replies.iter().filter(|(replied, _)| *replied == token);
+        let reply = replies.next().map(|(_, reply)| reply);
+        assert!(replies.next().is_none(), "a request is answered once");
+        reply
+    }
+
+    fn applied(&self, token: Token) -> Option<Revision> {
+        match self.reply_to(token)? {
+            Replied::Client(Ok(Answer { header, reply: Reply::Applied(_) })) => Some(header.revision),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(&self, token: Token) -> Option<&RequestError> {
+        match self.reply_to(token)? {
+            Replied::Client(Err(error)) | Replied::Forwarded(Err(error)) => Some(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A peer asks; answers the refusal, if it was refused.
+    fn peer(&mut self, from: NodeId, request: PeerRequest) -> Option<Refusal> {
+        self.peer_in(Envelope { cluster: CLUSTER, from, to: N1, incarnation: 0 }, request)
+    }
+
+    fn peer_in(&mut self, envelope: Envelope, request: PeerRequest) -> Option<Refusal> {
+        self.reply_tos += 1;
+        let reply_to = ReplyTo(self.reply_tos);
+        self.turn([Event::PeerRequest { envelope, reply_to, request }]);
+        let answer = self.answers.iter().find(|answer| answer.reply_to == reply_to);
+        answer.and_then(|answer| answer.answer.clone().err())
+    }
+
+    fn respond(&mut self, from: NodeId, response: Response) {
+        let envelope = Envelope { cluster: CLUSTER, from, to: N1, incarnation: 0 };
+        self.turn([Event::PeerResponse { envelope, response }]);
+    }
+
+    /// n1 is elected with the vote of n2.
+    fn elect(&mut self) {
+        self.ticks(160);
+        for pre_vote in [true, false] {
+            self.persist();
+            let asked = self.messages.drain(..).rev().find_map(|(_, message)| match message {
+                PeerMessage::Vote(vote) if vote.pre_vote == pre_vote => Some(vote),
+                _ => None,
+            });
+            let term = asked.expect("a vote is asked for").term;
+            self.respond(N2, Response::RequestVote(RequestVoteResponse { term, granted: true, pre_vote }));
+        }
+        assert!(self.node.raft().is_leader());
+        self.persist();
+        self.acknowledge(N2);
+        self.ticks(1);
+    }
+
+    /// A peer says that it has on its disk all that n1 has.
+    fn acknowledge(&mut self, from: NodeId) {
+        let last_request = self.messages.iter().rev().find_map(|(to, message)| match message {
+            PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request) if *to == from => Some(request),
+            _ => None,
+        });
+        let request = last_request.expect("the leader has asked");
+        let match_index = request.entries.last().map_or(request.prev.index, |meta| meta.id.index);
+        let response = Response::AppendEntries(AppendEntriesResponse {
+            term: request.term,
+            request_id: request.request_id,
+            read_round: request.read_round,
+            result: AppendResult::Matched { match_index },
+        });
+        self.respond(from, response);
+    }
+}
+
+fn alone() -> Bench {
+    let mut bench = Bench::of(&[N1]);
+    bench.ticks(160);
+    bench.persist();
+    bench.persist();
+    assert!(bench.node.raft().is_leader());
+    bench
+}
+
+fn of_three() -> Bench {
+    Bench::of(&[N1, N2, N3])
+}
+
+fn set(key: &str, value: &str) -> Request {
+    Request::Write(Command::Set {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        if_mod_revision: None,
+    })
+}
+
+fn get(key: &'static str, consistency: Consistency) -> Request {
+    Request::Get { key: Bytes::from_static(key.as_bytes()), consistency }
+}
+
+fn payload(key: &str, value: &str) -> Bytes {
+    let Request::Write(command) = set(key, value) else { unreachable!() };
+    command.encode()
+}
+
+fn entry(term: u64, index: u64, payload: Bytes) -> Entry {
+    Entry { id: EntryId::new(Term::new(term), LogIndex::new(index)), kind: EntryKind::Normal, payload }
+}
+
+fn append(leader: NodeId, term: u64, prev: (u64, u64), entries: Vec<Entry>, commit: u64) -> PeerRequest {
+    PeerRequest::Append(Append {
+        term: Term::new(term),
+        leader,
+        prev: EntryId::new(Term::new(prev.0), LogIndex::new(prev.1)),
+        entries,
+        commit: LogIndex::new(commit),
+        request_id: 1,
+        read_round: 0,
+    })
+}
+
+#[test]
+fn pitfall_14_a_node_alone_acknowledges_only_what_is_durable() {
+    let mut bench = alone();
+    let token = bench.ask(set("a", "1"));
+    assert_eq!(bench.applied(token), None, "it was handed to the log, and is not durable yet");
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+}
+
+#[test]
+fn writes_of_a_turn_are_one_batch() {
+    let mut bench = alone();
+    let before = bench.writes.len();
+    let tokens: Vec<_> = (0..5).map(|_| bench.token()).collect();
+    let events = tokens.iter().map(|token| Event::Client { token: *token, request: set("k", "v"), timeout_ms: 100 });
+    bench.turn(events.collect::<Vec<_>>());
+    assert_eq!(bench.writes.len(), before + 1);
+    assert_eq!(bench.writes[before].entries.len(), 5);
+    bench.persist();
+    let revisions: Vec<_> = tokens.iter().map(|token| bench.applied(*token).expect("applied").get()).collect();
+    assert_eq!(revisions, [2, 3, 4, 5, 6], "in the order in which they came");
+}
+
+#[test]
+fn linearizable_reads_of_a_turn_share_one_round() {
+    let mut bench = of_three();
+    bench.elect();
+    bench.messages.clear();
+    let tokens: Vec<_> = (0..4).map(|_| bench.token()).collect();
+    let request = || get("k", Consistency::Linearizable);
+    let events = tokens.iter().map(|token| Event::Client { token: *token, request: request(), timeout_ms: 100 });
+    bench.turn(events.collect::<Vec<_>>());
+    let heartbeats = bench.messages.iter().filter(|(_, message)| matches!(message, PeerMessage::Heartbeat(_)));
+    assert_eq!(heartbeats.count(), 2, "one to each peer");
+    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_none()), "leadership is not confirmed");
+    bench.acknowledge(N3);
+    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_some()));
+}
+
+#[test]
+fn a_serializable_read_asks_nobody() {
+    let mut bench = of_three();
+    let token = bench.ask(get("k", Consistency::Serializable));
+    assert!(matches!(
+        bench.reply_to(token),
+        Some(Replied::Client(Ok(Answer { reply: Reply::Got(None), .. })))
+    ));
+    assert!(bench.messages.is_empty() && bench.forwards.is_empty());
+}
+
+#[test]
+fn a_waiter_outlives_a_lost_leadership() {
+    let mut bench = of_three();
+    bench.elect();
+    let term = bench.node.raft().term().get();
+    let token = bench.ask(set("a", "1"));
+    bench.persist();
+    // n2 leads the next term with n1's entry in its log, and commits it.
+    let next = vec![Entry { kind: EntryKind::NoOp, ..entry(term + 1, 3, Bytes::new()) }];
+    assert_eq!(bench.peer(N2, append(N2, term + 1, (term, 2), next, 3)), None);
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)), "the very entry was committed");
+}
+
+#[test]
+fn a_waiter_whose_entry_was_replaced_hears_that_it_was_not_applied() {
+    let mut bench = of_three();
+    bench.elect();
+    let term = bench.node.raft().term().get();
+    let token = bench.ask(set("a", "1"));
+    bench.persist();
+    let other = vec![entry(term + 1, 2, payload("b", "2"))];
+    assert_eq!(bench.peer(N2, append(N2, term + 1, (term, 1), other, 2)), None);
+    bench.persist();
+    assert_eq!(bench.error(token), Some(&RequestError::Replaced));
+    assert_eq!(bench.node.store().get(b"a"), None);
+}
+
+#[test]
+fn pitfall_51_a_write_in_the_log_that_times_out_has_an_unknown_outcome() {
+    let mut bench = of_three();
+    bench.elect();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 200 }]);
+    bench.ticks(20);
+    assert!(matches!(bench.error(token), Some(RequestError::UnknownOutcome { .. })));
+}
+
+#[test]
+fn without_a_leader_a_write_waits_and_then_was_not_applied() {
+    let mut bench = of_three();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 200 }]);
+    bench.ticks(19);
+    assert_eq!(bench.reply_to(token), None);
+    bench.ticks(1);
+    assert_eq!(bench.error(token), Some(&RequestError::NoLeader { waited_ms: 200 }));
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn a_follower_forwards_and_answers_with_the_leaders_outcome() {
+    let mut bench = of_three();
+    let token = bench.ask(set("a", "1"));
+    assert!(bench.forwards.is_empty(), "nobody leads");
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let forward = bench.forwards.pop().expect("parked until a leader is known");
+    assert_eq!((forward.to, forward.request), (N2, ForwardedRequest::Write(payload("a", "1"))));
+    let id = EntryId::new(Term::new(1), LogIndex::new(1));
+    let outcome = crate::kv::Outcome { revision: Revision::new(2), effect: Effect::Set { prev: None } };
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::Applied { id, outcome }) }]);
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn a_write_that_the_leader_did_not_take_is_sent_again_at_the_next_tick() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let token = bench.ask(set("a", "1"));
+    let first = bench.forwards.pop().expect("a forward");
+    bench.turn([Event::ForwardDone { id: first.id, result: Err(ForwardFailure::NotTaken) }]);
+    assert!(bench.forwards.is_empty(), "not in a circle");
+    bench.ticks(1);
+    let second = bench.forwards.pop().expect("again");
+    assert_ne!(first.id, second.id, "a name is never used twice");
+    let reason = "the connection broke".to_owned();
+    bench.turn([Event::ForwardDone { id: second.id, result: Err(ForwardFailure::Lost { reason: reason.clone() }) }]);
+    assert_eq!(bench.error(token), Some(&RequestError::UnknownOutcome { reason }), "nobody repeats this");
+    bench.ticks(2);
+    assert!(bench.forwards.is_empty());
+}
+
+#[test]
+fn pitfall_50_a_follower_reads_at_the_leaders_index_only_when_it_has_applied_it() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+    let token = bench.ask(get("a", Consistency::Linearizable));
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    assert_eq!(forward.request, ForwardedRequest::ReadIndex);
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
+    assert_eq!(bench.reply_to(token), None, "index 1 is not applied here");
+    bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
+    let Some(Replied::Client(Ok(Answer { reply: Reply::Got(Some(found)), .. }))) = bench.reply_to(token) else {
+        panic!("{:?}", bench.replies)
+    };
+    assert_eq!(found.stored.value, "1");
+}
+
+#[test]
+fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let token = bench.token();
+    let request = ForwardedRequest::Write(payload("a", "1"));
+    bench.turn([Event::Forwarded { token, request, timeout_ms: 100 }]);
+    assert_eq!(bench.error(token), Some(&RequestError::NotLeader { node: N1, leader: Some(N2) }));
+    assert!(bench.forwards.is_empty(), "one hop");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
+    let mut bench = alone();
+    bench.room(0, true);
+    let write = bench.ask(set("a", "1"));
+    assert_eq!(bench.error(write), Some(&RequestError::DiskFull { node: N1 }));
+    let read = bench.ask(get("a", Consistency::Linearizable));
+    assert!(bench.reply_to(read).is_some(), "reads go on");
+    bench.room(PLENTY, false);
+    let write = bench.ask(set("a", "1"));
+    bench.persist();
+    assert_eq!(bench.applied(write), Some(Revision::new(2)), "it recovers when there is room");
+}
+
+#[test]
+fn a_write_waits_while_the_log_prepares_room() {
+    let mut bench = alone();
+    bench.room(10, false);
+    let token = bench.ask(set("a", "1"));
+    assert_eq!(bench.reply_to(token), None);
+    bench.room(PLENTY, false);
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+}
+
+#[test]
+fn a_follower_takes_what_it_has_room_for_and_says_so() {
+    let mut bench = of_three();
+    let entries: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", "v"))).collect();
+    let cost = space::payload_cost(&entries[0].payload);
+    bench.room(2 * cost, true);
+    bench.peer(N2, append(N2, 1, (0, 0), entries, 0));
+    bench.persist();
+    let answer = bench.answers.pop().expect("an answer").answer.expect("not refused");
+    let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
+    assert_eq!(response.result, AppendResult::Busy { match_index: LogIndex::new(2) });
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn pitfall_35_messages_that_are_not_for_this_node_change_nothing_and_are_counted() {
+    let mut bench = of_three();
+    let ours = Envelope { cluster: CLUSTER, from: N2, to: N1, incarnation: 0 };
+    let request = append(N2, 9, (0, 0), Vec::new(), 0);
+    let elsewhere = Envelope { cluster: ClusterId::new(1), ..ours };
+    let refusal = bench.peer_in(elsewhere, request.clone());
+    assert_eq!(refusal, Some(Refusal::OtherCluster { ours: CLUSTER, theirs: ClusterId::new(1) }));
+    let refusal = bench.peer_in(Envelope { to: N3, ..ours }, request.clone());
+    assert_eq!(refusal, Some(Refusal::OtherAddressee { ours: N1, theirs: N3 }));
+    let refusal = bench.peer_in(Envelope { from: N1, ..ours }, request);
+    assert_eq!(refusal, Some(Refusal::ImpossibleSender(N1)));
+    assert_eq!(bench.node.raft().term(), Term::ZERO, "no term was looked at");
+    assert_eq!(bench.node.status().refused_messages, 3);
+    assert!(bench.writes.is_empty());
+}
+
+#[test]
+fn pitfall_24_entries_that_are_no_piece_of_one_log_are_refused() {
+    let mut bench = of_three();
+    let any = |term, index| entry(term, index, payload("k", "v"));
+    let gap = vec![any(1, 1), any(1, 3)];
+    let back = vec![any(2, 1), any(1, 2)];
+    let above = vec![any(4, 1)];
+    for entries in [gap, back, above] {
+        let refusal = bench.peer(N2, append(N2, 3, (0, 0), entries, 0));
+        assert!(matches!(refusal, Some(Refusal::NoSequence { .. })), "{refusal:?}");
+    }
+    let half_an_origin = bench.peer(N2, append(N2, 3, (1, 0), Vec::new(), 0));
+    assert!(matches!(half_an_origin, Some(Refusal::NoSequence { .. })));
+    assert_eq!(bench.node.raft().last(), EntryId::ORIGIN);
+    assert_eq!(bench.node.raft().term(), Term::ZERO);
+}
+
+#[test]
+fn pitfall_66_numbers_that_no_cluster_reaches_are_refused() {
+    let mut bench = of_three();
+    let refusal = bench.peer(N2, append(N2, u64::MAX, (0, 0), Vec::new(), 0));
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "term", .. })));
+    let refusal = bench.peer(N2, append(N2, 3, (1, u64::MAX), Vec::new(), 0));
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "prev_log_index", .. })));
+    let vote = raft::RequestVote {
+        term: Term::new(u64::MAX),
+        last: EntryId::ORIGIN,
+        pre_vote: false,
+        leadership_transfer: false,
+    };
+    let refusal = bench.peer(N2, PeerRequest::Vote { candidate: N2, vote });
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "term", .. })));
+}
+
+#[test]
+fn a_command_that_the_state_machine_does_not_know_stops_the_node() {
+    let mut bench = of_three();
+    let unknown = Bytes::from_static(br#"{"command":"SWAP","key":"a","value":"b"}"#);
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, unknown)], 0));
+    bench.persist();
+    assert_eq!(bench.halt, None, "it is not committed");
+    bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
+    assert!(matches!(bench.halt, Some(HaltReason::UnknownCommand { .. })), "{:?}", bench.halt);
+}
+
+#[test]
+fn what_is_no_longer_in_memory_is_read_back_from_the_log() {
+    let stored: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", &index.to_string()))).collect();
+    let recovered = Recovered {
+        hard_state: HardState { term: Term::new(1), vote: None },
+        base: EntryId::ORIGIN,
+        entries: stored.iter().map(peer::meta).collect(),
+        ..Recovered::default()
+    };
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());
+    bench.peer(N2, append(N2, 2, (1, 3), Vec::new(), 3));
+    let load = bench.load.expect("the entries are asked for");
+    assert_eq!((load.first, load.last), (LogIndex::new(1), LogIndex::new(3)));
+    bench.turn([Event::Loaded { entries: Ok(stored) }]);
+    assert_eq!(bench.node.store().get(b"k").expect("applied").value, "3");
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn committed_entries_that_cannot_be_read_back_stop_the_node() {
+    let recovered = Recovered {
+        hard_state: HardState { term: Term::new(1), vote: None },
+        base: EntryId::ORIGIN,
+        entries: vec![peer::meta(&entry(1, 1, payload("k", "v")))],
+        ..Recovered::default()
+    };
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());
+    bench.peer(N2, append(N2, 2, (1, 1), Vec::new(), 1));
+    bench.turn([Event::Loaded { entries: Err("a bad sector".to_owned()) }]);
+    assert!(matches!(bench.halt, Some(HaltReason::UnreadableLog { .. })));
+}
+
+#[test]
+fn pitfall_54_a_shutdown_answers_every_waiter_by_what_is_known_of_it() {
+    let mut bench = of_three();
+    bench.elect();
+    let proposed = bench.ask(set("a", "1"));
+    let read = bench.ask(get("a", Consistency::Linearizable));
+    bench.room(10, false);
+    let parked = bench.ask(set("b", "2"));
+    bench.replies = bench.node.shut_down();
+    assert!(matches!(bench.error(proposed), Some(RequestError::UnknownOutcome { .. })));
+    assert_eq!(bench.error(parked), Some(&RequestError::ShuttingDown));
+    assert_eq!(bench.error(read), Some(&RequestError::ShuttingDown));
+}
+
+#[test]
+fn a_failed_log_stops_the_node_before_it_says_anything() {
+    let mut bench = alone();
+    let token = bench.ask(set("a", "1"));
+    bench.report.failed = Some("fdatasync: input/output error".to_owned());
+    bench.persist();
+    assert!(matches!(bench.halt, Some(HaltReason::LogFailed(_))));
+    assert_eq!(bench.reply_to(token), None);
+}
