@@ -12,6 +12,7 @@ WORKDIR /build
 ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_TERM_COLOR=never
 
 # The dependencies first, around empty sources: this layer is built anew only when the manifest or the lock file changes.
+# A bench, test or example that the manifest declares must name its `path` there, or cargo looks for its file already here.
 # Then the empty package's own artefacts go, or cargo would take them for newer than the sources that come next.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
