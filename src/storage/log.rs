@@ -269,9 +269,20 @@ impl<O: Os> Log<O> {
             return None;
         }
         self.preparing = true;
-        let size = self.active.header.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
-        let header = SegmentHeader::new(self.identity, self.active.header.id + 1, size);
-        Some(Preparation { os: self.os.clone(), dir: self.dir.clone(), header })
+        Some(self.preparation())
+    }
+
+    /// The order to prepare the segment behind the last one.
+    fn preparation(&self) -> Preparation<O> {
+        let last = self.last_segment();
+        let size = last.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
+        let header = SegmentHeader::new(self.identity, last.id + 1, size);
+        Preparation { os: self.os.clone(), dir: self.dir.clone(), header }
+    }
+
+    /// The newest segment, prepared or active.
+    fn last_segment(&self) -> &SegmentHeader {
+        self.prepared.last().map_or(&self.active.header, |prepared| &prepared.header)
     }
 
     /// Whether an order to prepare a segment is out.
@@ -281,7 +292,7 @@ impl<O: Os> Log<O> {
 
     /// The next segment is ready.
     pub fn prepared(&mut self, segment: PreparedSegment<O>) {
-        assert_eq!(segment.header.id, self.active.header.id + 1, "one segment is prepared at a time");
+        assert_eq!(segment.header.id, self.last_segment().id + 1, "one segment is prepared at a time");
         self.preparing = false;
         self.disk_full = false;
         self.prepared.push(segment);
@@ -329,17 +340,23 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// Checks that records of these sizes fit; prepares a segment at once if that helps and nobody is at it.
+    /// Checks that records of these sizes fit; prepares segments at once if that helps and nobody is at it.
     fn make_room(&mut self, sizes: impl Iterator<Item = u64> + Clone) -> Result<(), LogError> {
-        if self.fits(sizes.clone()) {
-            return Ok(());
+        let no_room = LogError::NoRoom { bytes: sizes.clone().fold(0, u64::saturating_add) };
+        let largest = sizes.clone().max().unwrap_or(0);
+        while !self.fits(sizes.clone()) {
+            if self.preparing || largest > capacity(self.options.max_segment_bytes) {
+                return Err(no_room);
+            }
+            match self.preparation().run() {
+                Ok(segment) => self.prepared(segment),
+                Err(error) => {
+                    self.preparation_failed(&error, false);
+                    return Err(no_room);
+                }
+            }
         }
-        // A failure is told by what follows.
-        let _ = self.prepare_next();
-        if self.fits(sizes.clone()) {
-            return Ok(());
-        }
-        Err(LogError::NoRoom { bytes: sizes.fold(0, u64::saturating_add) })
+        Ok(())
     }
 
     fn fits(&self, sizes: impl Iterator<Item = u64>) -> bool {

@@ -10,6 +10,8 @@ mod record;
 mod recovery;
 mod segment;
 mod state;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 pub use directory::{Directory, DirectoryError, Meta};

@@ -147,7 +147,7 @@ pub(super) fn load<O: Os>(
     let file = os.open(&path).map_err(LogError::io("open", &path))?;
     let size = file.size_bytes().map_err(LogError::io("read the size of", &path))?;
     let refuse = |reason| damaged(path.clone(), 0, LogIndex::ZERO, reason);
-    if size < FIRST_RECORD || size > MAX_SEGMENT_BYTES {
+    if !(FIRST_RECORD..=MAX_SEGMENT_BYTES).contains(&size) {
         return Err(refuse("the file's size is none that a segment has"));
     }
     let mut bytes = vec![0; usize::try_from(size).map_err(|_| refuse("the file does not fit into memory"))?];

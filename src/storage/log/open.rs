@@ -165,7 +165,6 @@ impl<O: Os> Log<O> {
 
 /// The segments behind the tail, filled with zeros where a write that never became durable has left rests; with what was
 /// cut in the first such one.
-#[expect(clippy::type_complexity, reason = "a pair, used twice")]
 fn take_prepared<O: Os>(
     os: &O,
     dir: &Path,
