@@ -21,6 +21,10 @@ mod health;
 mod kv;
 mod refusal;
 mod server;
+#[cfg(test)]
+pub(crate) mod stub;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::ClusterService;
 pub use fault::{Certainty, FOUND_MOD_REVISION, Fault, OUTCOME};
