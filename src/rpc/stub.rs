@@ -1,16 +1,24 @@
 //! For tests of the edges: a node that answers by script, and a port in front of it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::http;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
 
-use super::{Grace, ServerInfo, client_router, serve};
+use super::{Grace, ServerInfo, client_router, peer_router, serve};
 use crate::kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
 use crate::limits::Limits;
 use crate::node::{
@@ -202,10 +210,19 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) async fn open(limits: Limits) -> Self {
         let (handle, script) = node(limits);
+        Self::serve(script, client_router(handle, ServerInfo { version: "1.2.3" })).await
+    }
+
+    /// A peer port whose service of peers answers nothing.
+    pub(crate) async fn open_peers(limits: Limits) -> Self {
+        let (handle, script) = node(limits);
+        Self::serve(script, peer_router(handle, NoRaft)).await
+    }
+
+    async fn serve(script: Script, routes: Router) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = client_router(handle, ServerInfo { version: "1.2.3" });
         let server = tokio::spawn(serve(listener, routes, Grace(Duration::from_secs(30)), async {
             let _ = stopped.await;
         }));
@@ -226,5 +243,27 @@ impl Port {
             .connect()
             .await
             .unwrap()
+    }
+}
+
+/// Stands where the service `Raft` stands.
+#[derive(Clone)]
+struct NoRaft;
+
+impl NamedService for NoRaft {
+    const NAME: &'static str = "lograft.v1.Raft";
+}
+
+impl Service<http::Request<Body>> for NoRaft {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: http::Request<Body>) -> Self::Future {
+        ready(Ok(tonic::Status::unimplemented("").into_http()))
     }
 }

@@ -341,8 +341,15 @@ const LISTED: [&str; 5] = [
     "lograft.v1.Kv",
 ];
 
+const LISTED_TO_PEERS: [&str; 4] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "lograft.v1.Raft",
+];
+
 macro_rules! reflection_test {
-    ($name:ident, $version:ident) => {
+    ($name:ident, $version:ident, $port:ident, $listed:ident) => {
         #[tokio::test]
         async fn $name() {
             use tonic_reflection::pb::$version::ServerReflectionRequest;
@@ -350,10 +357,10 @@ macro_rules! reflection_test {
             use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
             use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
 
-            let (port, _) = port().await;
+            let port = Port::$port(Limits::default()).await;
             let mut client = ServerReflectionClient::new(port.channel().await);
             let mut ask = vec![MessageRequest::ListServices(String::new())];
-            ask.extend(LISTED.map(|service| MessageRequest::FileContainingSymbol(service.to_owned())));
+            ask.extend($listed.map(|service| MessageRequest::FileContainingSymbol(service.to_owned())));
             let requests = ask.into_iter().map(|message| ServerReflectionRequest {
                 host: String::new(),
                 message_request: Some(message),
@@ -364,8 +371,8 @@ macro_rules! reflection_test {
             let Some(MessageResponse::ListServicesResponse(list)) = first else { panic!("{first:?}") };
             let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
             names.sort();
-            assert_eq!(names, LISTED);
-            for service in LISTED {
+            assert_eq!(names, $listed);
+            for service in $listed {
                 let answer = answers.next().await.unwrap().unwrap().message_response;
                 let described = matches!(answer, Some(MessageResponse::FileDescriptorResponse(_)));
                 assert!(described, "{service}: {answer:?}");
@@ -374,8 +381,30 @@ macro_rules! reflection_test {
     };
 }
 
-reflection_test!(reflection_v1_lists_and_describes_all_services_of_the_port, v1);
-reflection_test!(reflection_v1alpha_lists_and_describes_all_services_of_the_port, v1alpha);
+reflection_test!(reflection_v1_lists_and_describes_all_services_for_clients, v1, open, LISTED);
+reflection_test!(reflection_v1alpha_lists_and_describes_all_services_for_clients, v1alpha, open, LISTED);
+reflection_test!(reflection_v1_lists_and_describes_all_services_for_peers, v1, open_peers, LISTED_TO_PEERS);
+reflection_test!(
+    reflection_v1alpha_lists_and_describes_all_services_for_peers,
+    v1alpha,
+    open_peers,
+    LISTED_TO_PEERS
+);
+
+#[tokio::test]
+async fn the_peer_port_is_healthy_without_a_leader() {
+    let port = Port::open_peers(Limits::default()).await;
+    port.script.lose_leader(true);
+    let mut health = HealthClient::new(port.channel().await);
+    for service in ["", "lograft.v1.Raft"] {
+        assert_eq!(health_of(&mut health, service).await, Ok(ServingStatus::Serving));
+    }
+    assert_eq!(
+        health_of(&mut health, "lograft.v1.Kv").await,
+        Err(Code::NotFound),
+        "that is the client port's"
+    );
+}
 
 /// Sends `request` as it stands over a connection of its own and returns the whole answer.
 async fn http1(port: &Port, request: &[u8]) -> String {
