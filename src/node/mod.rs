@@ -55,6 +55,8 @@ pub use event::{
     Effects, Event, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, HaltReason, Load,
     Replied, Token,
 };
+#[cfg(all(test, feature = "server"))]
+pub(crate) use handle::{Asked, ClientMessage, Completion, PendingRequest};
 #[cfg(feature = "server")]
 pub use handle::{ForwardReply, NodeHandle};
 #[cfg(feature = "server")]

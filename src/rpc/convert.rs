@@ -12,6 +12,8 @@ use crate::node::{Answer, Consistency, Header, ListRequest, MemberStatus, Reply,
 use crate::proto::v1;
 use crate::types::{LogIndex, NodeId, Revision};
 
+/// What a Get asks of the node.
+///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
 pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<Request, Invalid> {
@@ -19,6 +21,8 @@ pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<Request, Inva
     Ok(Request::Get { key: Bytes::from(get.key), consistency: consistency(get.serializable) })
 }
 
+/// What a Set asks of the node.
+///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
 pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<Request, Invalid> {
@@ -31,6 +35,8 @@ pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<Request, Inva
     }))
 }
 
+/// What a Delete asks of the node.
+///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
 pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Request, Invalid> {
@@ -41,6 +47,8 @@ pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Requ
     }))
 }
 
+/// What a List asks of the node.
+///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
 pub fn list_request(list: v1::ListRequest, limits: &Limits) -> Result<Request, Invalid> {
@@ -59,6 +67,8 @@ fn consistency(serializable: bool) -> Consistency {
     if serializable { Consistency::Serializable } else { Consistency::Linearizable }
 }
 
+/// The answer to a Get.
+///
 /// # Errors
 /// [`Fault`] if what is stored is not text.
 pub fn get_response(answer: Answer) -> Result<v1::GetResponse, Fault> {
@@ -69,6 +79,8 @@ pub fn get_response(answer: Answer) -> Result<v1::GetResponse, Fault> {
     })
 }
 
+/// The answer to a Set.
+///
 /// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
 ///
 /// # Errors
@@ -87,6 +99,8 @@ pub fn set_response(
     }
 }
 
+/// The answer to a Delete.
+///
 /// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
 ///
 /// # Errors
@@ -107,6 +121,8 @@ pub fn delete_response(
     }
 }
 
+/// The answer to a List.
+///
 /// # Errors
 /// [`Fault`] if what is stored is not text.
 pub fn list_response(answer: Answer) -> Result<v1::ListResponse, Fault> {
@@ -115,7 +131,7 @@ pub fn list_response(answer: Answer) -> Result<v1::ListResponse, Fault> {
     Ok(v1::ListResponse { header: Some(header(answer.header)), kvs, more: page.more })
 }
 
-/// `version`: the program's.
+/// The answer to a Status; `version` is the program's.
 pub fn status_response(status: Status, version: &str) -> v1::StatusResponse {
     v1::StatusResponse {
         header: Some(header(status.header)),

@@ -24,6 +24,10 @@ mod peer_wire;
 mod raft;
 mod refusal;
 mod server;
+#[cfg(test)]
+pub(crate) mod stub;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::ClusterService;
 pub use fault::{Certainty, FOUND_MOD_REVISION, Fault, OUTCOME};

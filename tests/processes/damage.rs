@@ -78,7 +78,9 @@ async fn the_log_of_a_stopped_node_is_read_an_entry_a_line() {
     let lines: Vec<serde_json::Value> =
         output.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
     assert!(
-        lines.iter().any(|line| line["key"] == "greeting" && line["value"] == "hello" && line["command"] == "SET"),
+        lines
+            .iter()
+            .any(|line| line["key"] == "greeting" && line["value"] == "hello" && line["command"] == "SET"),
         "{output}"
     );
 }

@@ -66,7 +66,9 @@ async fn leaders_killed_under_load_lose_no_acknowledged_write() {
         cluster.nodes[survivor].eventually_sets("after the kill", &round.to_string()).await;
         println!("round {round}: a write succeeded {:?} after the leader was killed", begun.elapsed());
         cluster.nodes[leader].start();
-        cluster.nodes[leader].eventually_gets("after the kill", |value| value == Some(&round.to_string())).await;
+        cluster.nodes[leader]
+            .eventually_gets("after the kill", |value| value == Some(&round.to_string()))
+            .await;
     }
     let (acknowledged, unknown) = load.stop().await;
     cluster.converge().await;
@@ -96,7 +98,12 @@ impl Load {
         let clients = (0..CLIENTS).map(|client| {
             let url = format!("http://127.0.0.1:{}", ports[client % ports.len()]);
             let channel = Endpoint::from_shared(url).expect("a URL").connect_lazy();
-            tokio::spawn(write_on(client, KvClient::new(channel), Arc::clone(&stop), Arc::clone(&acknowledged)))
+            tokio::spawn(write_on(
+                client,
+                KvClient::new(channel),
+                Arc::clone(&stop),
+                Arc::clone(&acknowledged),
+            ))
         });
         let clients = clients.collect();
         Self { stop, acknowledged, clients }
@@ -107,7 +114,8 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         let mut unknown = 0;
         for client in self.clients {
-            let ended = tokio::time::timeout(PATIENCE, client).await.expect("a client hangs: it had no answer");
+            let ended =
+                tokio::time::timeout(PATIENCE, client).await.expect("a client hangs: it had no answer");
             unknown += ended.expect("a client does not panic");
         }
         let acknowledged = self.acknowledged.lock().expect("no client panicked").clone();

@@ -8,7 +8,12 @@ async fn sigterm_ends_a_node_in_order() {
     cluster.nodes[0].set("a", "1").await.expect("acknowledged");
     for node in &mut cluster.nodes {
         let status = node.terminate();
-        assert_eq!(status.code(), Some(0), "{}", std::fs::read_to_string(node.log_path()).unwrap_or_default());
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "{}",
+            std::fs::read_to_string(node.log_path()).unwrap_or_default()
+        );
     }
     cluster.nodes.iter_mut().for_each(|node| node.start());
     cluster.nodes[2].eventually_gets("a", |value| value == Some("1")).await;

@@ -12,27 +12,27 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 /// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Three nodes, or one. Ends its processes with itself.
-pub struct Cluster {
-    pub nodes: Vec<Node>,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
     _data: tempfile::TempDir,
 }
 
 /// One node: where it lives, and its process if it runs.
-pub struct Node {
-    pub name: String,
-    pub data_dir: PathBuf,
-    pub client_port: u16,
-    pub peer_port: u16,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
     members: String,
     process: Option<Child>,
 }
 
 impl Cluster {
     /// Starts so many nodes, and returns when they serve linearizable reads.
-    pub async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         let mut cluster = Self::new(count);
         for node in &mut cluster.nodes {
             node.start();
@@ -42,11 +42,12 @@ impl Cluster {
     }
 
     /// A cluster whose nodes are not started.
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let ports = free_ports(2 * count);
-        let members: Vec<_> =
-            (0..count).map(|place| format!("n{}=http://127.0.0.1:{}", place + 1, ports[2 * place + 1])).collect();
+        let members: Vec<_> = (0..count)
+            .map(|place| format!("n{}=http://127.0.0.1:{}", place + 1, ports[2 * place + 1]))
+            .collect();
         let nodes = (0..count).map(|place| Node {
             name: format!("n{}", place + 1),
             data_dir: data.path().join(format!("n{}", place + 1)),
@@ -59,14 +60,14 @@ impl Cluster {
     }
 
     /// Waits until every node that runs serves linearizable reads.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         for node in self.nodes.iter().filter(|node| node.process.is_some()) {
             node.eventually_gets("ready", |_| true).await;
         }
     }
 
     /// The place of the leader, as soon as a majority of those that run agree on one that runs.
-    pub async fn leader(&self) -> usize {
+    pub(crate) async fn leader(&self) -> usize {
         let begun = Instant::now();
         loop {
             for (place, node) in self.nodes.iter().enumerate() {
@@ -84,7 +85,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes have applied the same index and show the same hash.
-    pub async fn converge(&self) {
+    pub(crate) async fn converge(&self) {
         let begun = Instant::now();
         loop {
             let mut seen = Vec::new();
@@ -102,7 +103,7 @@ impl Cluster {
 
 impl Node {
     /// Its command line, without the program's name.
-    pub fn arguments(&self) -> Vec<String> {
+    pub(crate) fn arguments(&self) -> Vec<String> {
         vec![
             "serve".to_owned(),
             format!("--name={}", self.name),
@@ -114,40 +115,37 @@ impl Node {
     }
 
     /// Its log of what happened, of all its lives.
-    pub fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.data_dir.with_extension("log")
     }
 
     /// Starts its process.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
         command.args(self.arguments());
         self.start_as(command);
     }
 
     /// Starts it by this command.
-    pub fn start_as(&mut self, mut command: Command) {
+    pub(crate) fn start_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "it runs");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let stdout = log.try_clone().expect("a log file");
-        let process = command.stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().expect("the node starts");
+        let process =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().expect("the node starts");
         self.process = Some(process);
     }
 
-    /// The id of its process.
-    pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("it runs").id()
-    }
-
     /// Kills it as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().expect("it can be killed");
         process.wait().expect("it has ended");
     }
 
     /// Sends SIGTERM and waits for its end.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let process = self.process.take().expect("it runs");
         let pid = rustix::process::Pid::from_child(&process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be signalled");
@@ -155,38 +153,38 @@ impl Node {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         wait(self.process.take().expect("it runs"))
     }
 
-    pub async fn channel(&self) -> Result<Channel, Status> {
+    pub(crate) async fn channel(&self) -> Result<Channel, Status> {
         let url = format!("http://127.0.0.1:{}", self.client_port);
         let endpoint = Endpoint::from_shared(url).expect("a URL").connect_timeout(Duration::from_secs(1));
         endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    pub async fn kv(&self) -> Result<KvClient<Channel>, Status> {
+    pub(crate) async fn kv(&self) -> Result<KvClient<Channel>, Status> {
         Ok(KvClient::new(self.channel().await?))
     }
 
-    pub async fn status(&self) -> Result<v1::StatusResponse, Status> {
+    pub(crate) async fn status(&self) -> Result<v1::StatusResponse, Status> {
         let mut client = ClusterClient::new(self.channel().await?);
         Ok(client.status(v1::StatusRequest {}).await?.into_inner())
     }
 
-    pub async fn set(&self, key: &str, value: &str) -> Result<v1::SetResponse, Status> {
+    pub(crate) async fn set(&self, key: &str, value: &str) -> Result<v1::SetResponse, Status> {
         let request = v1::SetRequest { key: key.to_owned(), value: value.to_owned(), ..Default::default() };
         Ok(self.kv().await?.set(request).await?.into_inner())
     }
 
-    pub async fn get(&self, key: &str) -> Result<Option<String>, Status> {
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<String>, Status> {
         let request = v1::GetRequest { key: key.to_owned(), serializable: false };
         let answer = self.kv().await?.get(request).await?.into_inner();
         Ok(answer.kv.map(|kv| kv.value))
     }
 
     /// Sets, and tries again until it is answered: only for tests that do not count writes.
-    pub async fn eventually_sets(&self, key: &str, value: &str) {
+    pub(crate) async fn eventually_sets(&self, key: &str, value: &str) {
         let begun = Instant::now();
         while let Err(error) = self.set(key, value).await {
             assert_eq!(error.code(), Code::Unavailable, "{error}");
@@ -196,7 +194,7 @@ impl Node {
     }
 
     /// Reads until the value is as wanted.
-    pub async fn eventually_gets(&self, key: &str, wanted: impl Fn(Option<&str>) -> bool) {
+    pub(crate) async fn eventually_gets(&self, key: &str, wanted: impl Fn(Option<&str>) -> bool) {
         let begun = Instant::now();
         loop {
             let found = self.get(key).await;
@@ -240,30 +238,32 @@ fn wait(mut process: Child) -> ExitStatus {
 }
 
 /// Between two looks at something that is about to happen.
-pub async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// Ports that were free a moment ago.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
 }
 
 /// The program with these arguments: its exit code, its output and its errors.
-pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_lograft")).args(arguments).output().expect("the program runs");
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_lograft")).args(arguments).output().expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
 }
 
 /// The newest segment file of a data directory.
-pub fn newest_segment(data_dir: &Path) -> PathBuf {
+pub(crate) fn newest_segment(data_dir: &Path) -> PathBuf {
     segments(data_dir).pop().expect("a segment")
 }
 
 /// The segment files of a data directory, oldest first.
-pub fn segments(data_dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(data_dir: &Path) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(data_dir).expect("a data directory");
     let mut paths: Vec<_> = listed.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
