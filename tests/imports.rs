@@ -35,12 +35,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Entries that are no longer in memory are read from the log on their way to a peer.
     ("rpc/link", &["storage", "node", "proto", "raft", "types", "limits"]),
     ("http", &["rpc", "node", "proto", "limits"]),
+    // The tests of the edges put a small server together.
+    ("client/tests", EDGE_TESTS),
+    ("http/tests", EDGE_TESTS),
+    ("rpc/tests", EDGE_TESTS),
     // What puts it all together.
     ("server", &["config", "rpc", "proto", "node", "raft", "storage", "types", "limits"]),
     ("cli", &[ANY]),
     ("main", &[ANY]),
     ("lib", &[ANY]),
 ];
+
+const EDGE_TESTS: &[&str] = &["client", "http", "rpc", "proto", "node", "raft", "kv", "types", "limits"];
 
 /// In [`ROOMS`]: every room.
 const ANY: &str = "*";
