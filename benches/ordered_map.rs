@@ -1,4 +1,5 @@
 //! Ordered maps with an O(1) clone, side by side: what the store's map was chosen by.
+//! `docs/decisions/ordered-map.md` has the figures.
 //!
 //! `cargo bench --bench ordered_map [-- KEYS]` (1,000,000 by default) fills each candidate in a process of its own, so
 //! that memory is the candidate's alone, and prints a row of microseconds (of processor time) and bytes for each. Keys are 16 bytes in
@@ -103,28 +104,14 @@ impl Candidate for rpds::RedBlackTreeMapSync<Key, Stored> {
     }
 }
 
-impl Candidate for imbl::OrdMap<Key, Stored> {
-    fn put(&mut self, key: Key, stored: Stored) -> Option<Stored> {
-        self.insert(key, stored)
-    }
-    fn get(&self, key: &[u8]) -> Option<&Stored> {
-        self.get(key)
-    }
-    fn delete(&mut self, key: &Key) -> bool {
-        self.remove(key).is_some()
-    }
-    fn range(&self, start: &[u8], count: usize) -> usize {
-        sum(self.range::<_, [u8]>(from(start)), count)
-    }
-}
+/// Fills a map with so many keys and prints its row.
+type Measure = fn(u64);
 
-const CANDIDATES: &[(&str, fn(u64))] = &[
+const CANDIDATES: &[(&str, Measure)] = &[
     ("BTreeMap", measure::<BTreeMap<_, _>>),
-    ("lograft", measure::<OrderedMap<_>>),
+    ("ours", measure::<OrderedMap<_>>),
     ("chunkmap 32", measure::<immutable_chunkmap::map::Map<_, _, 32>>),
-    ("chunkmap 128", measure::<immutable_chunkmap::map::Map<_, _, 128>>),
     ("rpds", measure::<rpds::RedBlackTreeMapSync<_, _>>),
-    ("imbl", measure::<imbl::OrdMap<_, _>>),
 ];
 
 fn main() {
