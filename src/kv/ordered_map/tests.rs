@@ -21,6 +21,7 @@ fn check(node: &Node<u64>, lower: Option<&[u8]>, upper: Option<&[u8]>, is_root: 
         }
         Node::Inner(children) => {
             assert!(children.len() >= if is_root { 2 } else { MIN_SLOTS });
+            assert_eq!(&*children[0].0, lower.unwrap_or_default(), "a first slot repeats its node's bound");
             let below: Vec<(usize, usize)> = (0..children.len())
                 .map(|at| {
                     let lower = if at == 0 { lower } else { Some(&*children[at].0) };
