@@ -1,3 +1,7 @@
-//! The `lograft` program.
+//! The `lograft` program: everything is in the library's [`lograft::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lograft::cli::main()
+}

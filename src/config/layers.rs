@@ -1,0 +1,222 @@
+//! Flags over environment over file: who said what about each setting.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::settings::{CONFIG_FILE_SETTING, Setting, env_name, settings};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Env(String),
+    /// This file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Env(variable) => write!(f, "environment, {variable}"),
+            Self::File { path, line } => write!(f, "file, {}:{line}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value that somebody set.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// All settings, merged.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    table: Vec<Setting>,
+    given: BTreeMap<&'static str, Given>,
+}
+
+impl Layers {
+    /// Merges what stands on the command line with `env` and with the configuration file that one of the two names.
+    ///
+    /// `flags` are pairs of a setting's name and its value, `env` answers the value of a variable.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not understood, or a variable is not UTF-8.
+    pub fn load(
+        flags: &[(String, String)],
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let flag = flags.iter().find(|(name, _)| name == CONFIG_FILE_SETTING).map(|(_, path)| path.clone());
+        let path = match flag {
+            Some(path) => Some(path),
+            None => from_env(CONFIG_FILE_SETTING, env)?.map(|given| given.text),
+        };
+        let file = match path.map(PathBuf::from) {
+            None => None,
+            Some(path) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some((path, text)),
+                Err(source) => return Err(ConfigError::Unreadable { path, source }),
+            },
+        };
+        Self::merge(flags, env, file.as_ref().map(|(path, text)| (path.as_path(), text.as_str())))
+    }
+
+    /// Merges the layers, with the text of a configuration file at hand.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn merge(
+        flags: &[(String, String)],
+        env: &dyn Fn(&str) -> Option<OsString>,
+        file: Option<(&Path, &str)>,
+    ) -> Result<Self, ConfigError> {
+        let table = settings();
+        // From the weakest to the strongest: the later one wins.
+        let mut given = match file {
+            Some((path, text)) => from_file(path, text, &table)?,
+            None => BTreeMap::new(),
+        };
+        for setting in &table {
+            if let Some(found) = from_env(setting.name, env)? {
+                given.insert(setting.name, found);
+            }
+            if let Some((_, text)) = flags.iter().find(|(name, _)| name == setting.name) {
+                given.insert(setting.name, Given { text: text.clone(), origin: Origin::Flag });
+            }
+        }
+        Ok(Self { table, given })
+    }
+
+    /// The table that was merged.
+    pub(super) fn table(&self) -> &[Setting] {
+        &self.table
+    }
+
+    /// What somebody set, if anybody did.
+    pub(super) fn given(&self, name: &str) -> Option<&Given> {
+        self.given.get(name)
+    }
+
+    /// The text of a setting that has a default of its own; empty for one that has none and was not set.
+    pub(super) fn text(&self, name: &str) -> &str {
+        let default = || self.table.iter().find(|setting| setting.name == name)?.default.as_deref();
+        self.given(name).map(|given| given.text.as_str()).or_else(default).unwrap_or_default()
+    }
+
+    /// A whole number within bounds; with KiB, MiB or GiB behind it, so many bytes.
+    pub(super) fn number<N: TryFrom<u64>>(
+        &self,
+        name: &'static str,
+        min: u64,
+        max: u64,
+    ) -> Result<N, ConfigError> {
+        let text = self.text(name);
+        let number = parse_number(text).filter(|number| (min..=max).contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
+            self.invalid(name, format!("{text:?} is not a whole number between {min} and {max}"))
+        })
+    }
+
+    /// An error about one setting, which says where its value came from.
+    pub(super) fn invalid(&self, name: &'static str, message: impl Into<String>) -> ConfigError {
+        let origin = self.given(name).map_or(Origin::Default, |given| given.origin.clone());
+        ConfigError::Invalid { setting: name, origin, message: message.into() }
+    }
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let text = text.trim();
+    for (unit, factor) in UNITS {
+        if let Some(count) = text.strip_suffix(unit) {
+            return digits(count.trim_end())?.checked_mul(factor);
+        }
+    }
+    digits(text)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    // `parse` alone would take a sign.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn from_env(
+    setting: &'static str,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Option<Given>, ConfigError> {
+    let variable = env_name(setting);
+    // Compose files and shells leave empty variables behind where nothing was meant.
+    let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let origin = Origin::Env(variable);
+    match value.into_string() {
+        Ok(text) => Ok(Some(Given { text, origin })),
+        Err(_) => Err(ConfigError::Invalid { setting, origin, message: "the value is not UTF-8".to_owned() }),
+    }
+}
+
+fn from_file(
+    path: &Path,
+    text: &str,
+    table: &[Setting],
+) -> Result<BTreeMap<&'static str, Given>, ConfigError> {
+    let error = |span: Option<Range<usize>>, message: String| ConfigError::File {
+        path: path.to_owned(),
+        line: span.map_or(1, |span| line_of(text, span.start)),
+        message,
+    };
+    let parsed = DeTable::parse(text)
+        .map_err(|bad| error(bad.span(), bad.message().lines().collect::<Vec<_>>().join(", ")))?;
+    let mut given = BTreeMap::new();
+    for (key, value) in parsed.get_ref() {
+        let line = line_of(text, key.span().start);
+        let Some(setting) = table.iter().find(|setting| setting.name == key.get_ref()) else {
+            let key = key.get_ref().to_string();
+            return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key });
+        };
+        let text = text_of(value.get_ref()).ok_or_else(|| {
+            let kind = value.get_ref().type_str();
+            let message =
+                format!("{} wants a string, a number or an array of strings, not a {kind}", setting.name);
+            error(Some(value.span()), message)
+        })?;
+        given.insert(setting.name, Given { text, origin: Origin::File { path: path.to_owned(), line } });
+    }
+    Ok(given)
+}
+
+fn text_of(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => {
+            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+        }
+        DeValue::Array(items) => {
+            let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
