@@ -74,13 +74,10 @@ async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
             () = signals.next() => break Ok(()),
             Some(event) = happened.recv() => {
                 ready |= matches!(event, Event::Ready);
-                tell(&describe(&plan, restart, &event));
-                // A node that ends by itself before anything worked will do so again: a wrong directory, a port in use.
-                if let (false, Event::Died { node, by_itself: true, last_lines, .. }) = (ready, &event) {
-                    let reason = last_lines.last().map_or("it said nothing", String::as_str);
-                    let name = &plan.nodes[*node].name;
-                    break Err(Failure::new(Code::Error, format!("{name} could not start: {reason}")));
+                if let (false, Some(failure)) = (ready, failed_to_start(&plan, &event)) {
+                    break Err(failure);
                 }
+                tell(&describe(&plan, restart, &event));
             }
         }
     };
@@ -102,6 +99,15 @@ async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
         tell("all nodes have stopped");
     }
     result
+}
+
+/// A node that ends by itself before anything worked will do so again: a wrong directory, a port in use.
+fn failed_to_start(plan: &Plan, event: &Event) -> Option<Failure> {
+    let Event::Died { node, reason, by_itself: true, last_lines } = event else { return None };
+    let name = &plan.nodes[*node].name;
+    let said = last_lines.last().map(|line| line.strip_prefix("lograft: ").unwrap_or(line));
+    let why = said.map_or_else(|| reason.clone(), str::to_owned);
+    Some(Failure::new(Code::Error, format!("{name} could not start, so nothing runs: {why}")))
 }
 
 /// SIGINT and SIGTERM.

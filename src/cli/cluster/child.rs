@@ -62,6 +62,8 @@ impl Keeper {
             let died = match self.spawn() {
                 Ok((mut child, log_start)) => {
                     let pid = child.id().unwrap_or_default();
+                    // Waiting for a child closes its stdin, which would tell this one that its parent is gone.
+                    let _alive = child.stdin.take();
                     self.tell(Event::Started { node: self.node, pid, again }).await;
                     let ended = tokio::select! {
                         ended = child.wait() => Some(ended),

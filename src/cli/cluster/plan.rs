@@ -79,9 +79,7 @@ impl Plan {
             ("--listen-client-urls", format!("http://{}", self.nodes[node].client())),
             ("--advertise-client-urls", format!("http://{}", self.nodes[node].client())),
             ("--listen-peer-urls", format!("http://{}", self.nodes[node].peer())),
-            ("--initial-advertise-peer-urls", format!("http://{}", self.nodes[node].peer())),
             ("--initial-cluster", members.join(",")),
-            ("--initial-cluster-state", "new".to_owned()),
         ] {
             arguments.extend([flag.to_owned(), value]);
         }

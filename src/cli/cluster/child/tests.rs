@@ -57,6 +57,23 @@ impl Kept {
 }
 
 #[tokio::test]
+async fn the_pipe_that_tells_a_node_of_its_parent_stays_open() {
+    let mut kept = keep("echo ready; exec cat", None);
+    let (pid, _) = kept.started().await;
+    let log = kept._dir.path().join("n1.log");
+    while last_lines(&log, 0) != ["ready"] {
+        tokio::task::yield_now().await;
+    }
+    let pipe = std::fs::read_link(format!("/proc/{pid}/fd/0")).unwrap();
+    assert!(pipe.to_string_lossy().starts_with("pipe:"), "{pipe:?}");
+    let mine = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let held = mine.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|link| link == pipe);
+    assert!(held, "this process holds the other end");
+    kept.stop.send_replace(Stop::InOrder);
+    kept.keeper.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_node_that_is_killed_is_reported_and_started_again() {
     let mut kept = keep("exec cat", Some(Duration::from_millis(1)));
     let (first, again) = kept.started().await;
