@@ -1,11 +1,43 @@
 //! Where the command line ends and the node begins.
 
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::error;
+
 use crate::config::ServerConfig;
+use crate::node::{ActorEnd, HaltReason};
+use crate::server::Server;
+
+use super::exit::say;
 
 /// Runs a node in the foreground until SIGTERM or SIGINT; comes back when it has stopped in order.
+///
+/// One thread runs everything but the log: for a node of this size that is faster than several, which would only hand
+/// its few tasks back and forth.
 ///
 /// # Errors
 /// Why the node could not start, or had to stop.
 pub(super) fn run_node(config: ServerConfig) -> anyhow::Result<()> {
-    anyhow::bail!("this build holds no node: {} stays as it is", config.data_dir.display())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let end = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(config).await?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        anyhow::Ok(server.run(stop).await)
+    })?;
+    match end {
+        ActorEnd::ShutDown => Ok(()),
+        // What the disk holds is not certain any more: nothing may run on the way out that touches it.
+        ActorEnd::Halted(reason @ HaltReason::LogFailed(_)) => {
+            error!("{reason}");
+            say(&reason.to_string());
+            std::process::abort();
+        }
+        ActorEnd::Halted(reason) => Err(reason.into()),
+    }
 }

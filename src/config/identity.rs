@@ -5,7 +5,7 @@
 //! its cluster's id at random: two lone nodes must not take each other for one cluster. The hash is XXH3 with 64 bits,
 //! the same on every machine and in every version. It keeps mistakes apart; it is no defence against an attacker.
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::types::{ClusterId, Identity, Member, NodeId};
 
@@ -111,10 +111,10 @@ impl ServerConfig {
         for (name, url) in initial {
             text.push_str(&format!("{name}={url}\n"));
         }
-        Some(ClusterId::new(xxh3_64(text.as_bytes()).max(1)))
+        Some(ClusterId::new(XxHash3_64::oneshot(text.as_bytes()).max(1)))
     }
 }
 
 fn node_id(cluster: ClusterId, name: &str) -> NodeId {
-    NodeId::new(xxh3_64(format!("lograft node 1\n{cluster}\n{name}").as_bytes()).max(1))
+    NodeId::new(XxHash3_64::oneshot(format!("lograft node 1\n{cluster}\n{name}").as_bytes()).max(1))
 }
