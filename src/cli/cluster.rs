@@ -51,7 +51,7 @@ async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::new(Code::Error, format!("cannot start: {error}"));
     let mut signals = Signals::new().map_err(cannot)?;
     let executable = std::env::current_exe().map_err(cannot)?;
-    tell(&format!("{} nodes, what they say is in {}", plan.nodes.len(), plan.logs()));
+    tell(&format!("nodes: {}; what they say is in {}", plan.nodes.len(), plan.logs()));
     let (events, mut happened) = mpsc::channel(64);
     let (stop, stopping) = watch::channel(Stop::No);
     let keepers: Vec<_> = (0..plan.nodes.len())

@@ -63,8 +63,8 @@ impl Plan {
 
     /// Where the nodes' logs are, for people.
     pub(super) fn logs(&self) -> String {
-        let last = self.nodes.last().map_or("n1", |node| &node.name);
-        format!("{}/n1.log to {last}.log", self.dir.display())
+        let names: Vec<String> = self.nodes.iter().map(|node| format!("{}.log", node.name)).collect();
+        format!("{}: {}", self.dir.display(), names.join(", "))
     }
 
     /// The arguments that a node is started with.
