@@ -12,13 +12,17 @@
 //!   environment and file cannot drift apart.
 
 mod args;
+mod cluster;
 mod duration;
 mod exit;
+mod log;
 pub mod logging;
 mod node;
 mod output;
 mod parent;
+mod render;
 mod serve;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -43,13 +47,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Serve(args) => serve::run(&args),
         Verb::Config(args) => serve::print_config(&args),
-        Verb::Cluster(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::Get(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::Set(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::Del(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::List(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::Status(_) => Err(Failure::new(Code::Error, "not in this build")),
-        Verb::Log(_) => Err(Failure::new(Code::Error, "not in this build")),
+        Verb::Cluster(args) => cluster::run(&args),
+        Verb::Get(args) => verbs::get(&args),
+        Verb::Set(args) => verbs::set(&args),
+        Verb::Del(args) => verbs::del(&args),
+        Verb::List(args) => verbs::list(&args),
+        Verb::Status(args) => verbs::status(&args),
+        Verb::Log(args) => log::run(&args),
         Verb::Version => output::print(&format!("lograft {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -1,0 +1,227 @@
+//! Who listens where, and how each node is started.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use super::super::args::ClusterArgs;
+
+/// A cluster on this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: Vec<NodePlan>,
+    dir: PathBuf,
+    serve_flags: Vec<String>,
+}
+
+/// One of its nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodePlan {
+    pub(super) name: String,
+    pub(super) client_port: u16,
+    pub(super) peer_port: u16,
+    pub(super) log_file: PathBuf,
+    data_dir: PathBuf,
+}
+
+impl NodePlan {
+    /// Where clients connect to.
+    pub(super) fn client(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// Where the other nodes connect to.
+    pub(super) fn peer(&self) -> String {
+        format!("127.0.0.1:{}", self.peer_port)
+    }
+}
+
+impl Plan {
+    /// Lays a cluster out.
+    ///
+    /// # Errors
+    /// If the ports do not suffice.
+    pub(super) fn new(args: &ClusterArgs) -> Result<Self, String> {
+        let nodes = (1..=args.nodes)
+            .map(|number| {
+                let client_port = client_port(number, args.base_client_port)?;
+                let name = format!("n{number}");
+                Some(NodePlan {
+                    client_port,
+                    peer_port: client_port.checked_add(1)?,
+                    log_file: args.data_dir.join(format!("{name}.log")),
+                    data_dir: args.data_dir.join(format!("{name}.lograft")),
+                    name,
+                })
+            })
+            .collect::<Option<_>>();
+        let nodes = nodes.ok_or_else(|| {
+            let most = u16::MAX - 2 * args.nodes + 1;
+            format!("--base-client-port: {} nodes need ports up to 65535: give at most {most}", args.nodes)
+        })?;
+        Ok(Self { nodes, dir: args.data_dir.clone(), serve_flags: args.serve_flags.clone() })
+    }
+
+    /// Where the nodes' logs are, for people.
+    pub(super) fn logs(&self) -> String {
+        let names: Vec<String> = self.nodes.iter().map(|node| format!("{}.log", node.name)).collect();
+        format!("{}: {}", self.dir.display(), names.join(", "))
+    }
+
+    /// The arguments that a node is started with.
+    pub(super) fn arguments(&self, node: usize) -> Vec<String> {
+        let NodePlan { name, data_dir, .. } = &self.nodes[node];
+        let members: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}=http://{}", node.name, node.peer())).collect();
+        let mut arguments = vec!["serve".to_owned()];
+        for (flag, value) in [
+            ("--name", name.clone()),
+            ("--data-dir", data_dir.display().to_string()),
+            ("--listen-client-urls", format!("http://{}", self.nodes[node].client())),
+            ("--advertise-client-urls", format!("http://{}", self.nodes[node].client())),
+            ("--listen-peer-urls", format!("http://{}", self.nodes[node].peer())),
+            ("--initial-cluster", members.join(",")),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        arguments.extend(self.serve_flags.iter().cloned());
+        arguments
+    }
+
+    /// The same as a line for a shell.
+    pub(super) fn command_line(&self, node: usize) -> String {
+        let words: Vec<String> = self.arguments(node).iter().map(|word| quoted(word)).collect();
+        format!("lograft {}", words.join(" "))
+    }
+
+    /// Whether every port is free.
+    ///
+    /// # Errors
+    /// The first one that is not, and what to do.
+    pub(super) fn try_ports(&self) -> Result<(), String> {
+        for node in &self.nodes {
+            for port in [node.client_port, node.peer_port] {
+                // The listener is closed again at once: the node binds the port itself.
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
+                    format!(
+                        "{} cannot use 127.0.0.1:{port}: {error}: does a cluster run already? Stop what uses the \
+                         port, or give --base-client-port; nothing was started",
+                        node.name
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rule of the help; `None` past the last port.
+fn client_port(number: u16, base: Option<u16>) -> Option<u16> {
+    const FIRST: u16 = 2379;
+    match (base, number) {
+        (Some(base), _) => base.checked_add(2 * (number - 1)),
+        (None, 1) => Some(FIRST),
+        (None, 2..=6) => Some(FIRST + 10_000 * number),
+        (None, _) => Some(FIRST + 100 * number),
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// What a node wrote into its log behind `start`: at most the last lines of it.
+pub(super) fn last_lines(file: &Path, start: u64) -> Vec<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    const LINES: usize = 5;
+    const BYTES: u64 = 8 << 10;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(file)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(start.max(end.saturating_sub(BYTES)).min(end)))?;
+        let mut bytes = Vec::new();
+        file.take(BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn plan(nodes: u16, base: Option<u16>) -> Result<Plan, String> {
+        Plan::new(&ClusterArgs {
+            nodes,
+            data_dir: "d d".into(),
+            no_restart: false,
+            base_client_port: base,
+            serve_flags: vec!["--log-level".to_owned(), "debug".to_owned()],
+        })
+    }
+
+    #[test]
+    fn three_nodes_use_the_ports_that_everybody_knows() {
+        let plan = plan(3, None).unwrap();
+        let ports: Vec<_> = plan.nodes.iter().map(|node| (node.client_port, node.peer_port)).collect();
+        assert_eq!(ports, [(2379, 2380), (22379, 22380), (32379, 32380)]);
+        assert_eq!(plan.nodes[0].name, "n1");
+    }
+
+    #[test]
+    fn up_to_nine_nodes_share_no_port() {
+        for base in [None, Some(40_000), Some(65_518)] {
+            let plan = plan(9, base).unwrap();
+            let ports: BTreeSet<u16> =
+                plan.nodes.iter().flat_map(|node| [node.client_port, node.peer_port]).collect();
+            assert_eq!(ports.len(), 18);
+        }
+        assert!(plan(9, Some(65_519)).unwrap_err().contains("at most 65518"));
+    }
+
+    #[test]
+    fn each_node_is_started_with_arguments_that_serve_takes() {
+        use clap::Parser;
+        let plan = plan(3, None).unwrap();
+        for node in 0..3 {
+            let arguments = [vec!["lograft".to_owned()], plan.arguments(node)].concat();
+            let cli = super::super::super::args::Cli::try_parse_from(arguments).unwrap();
+            let super::super::super::args::Verb::Serve(serve) = cli.verb else { panic!("a serve") };
+            let layers = crate::config::Layers::load(&serve.flags, &|_| None).unwrap();
+            let config = crate::config::ServerConfig::from_layers(&layers).unwrap();
+            assert_eq!(config.name, plan.nodes[node].name);
+            assert_eq!(config.found(0).unwrap().members.len(), 3);
+        }
+        assert!(plan.command_line(0).contains("--data-dir 'd d/n1.lograft'"));
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let line = plan(1, Some(port.min(65_534))).unwrap().try_ports().unwrap_err();
+        assert!(
+            line.contains(&format!("127.0.0.1:{port}")) && line.contains("nothing was started"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn the_last_lines_of_a_log_are_those_of_this_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n1.log");
+        let before = "an earlier life\n";
+        std::fs::write(&file, format!("{before}1\n2\n\n3\n4\n5\n6\n")).unwrap();
+        assert_eq!(last_lines(&file, before.len() as u64), ["2", "3", "4", "5", "6"]);
+        assert_eq!(last_lines(&file, 1 << 40), Vec::<String>::new());
+        assert_eq!(last_lines(&dir.path().join("none"), 0), Vec::<String>::new());
+    }
+}

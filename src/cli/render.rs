@@ -1,0 +1,265 @@
+//! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface; ids are hex.
+
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use crate::client::Error;
+use crate::proto::v1;
+use crate::types::{ClusterId, NodeId};
+
+use super::args::Format;
+
+#[cfg(test)]
+mod tests;
+
+/// The answer to a Get.
+pub(super) fn get(format: Format, answer: v1::GetResponse, value_only: bool) -> String {
+    match format {
+        Format::Simple => match answer.kv {
+            Some(kv) if value_only => format!("{}\n", kv.value),
+            kv => pair(kv.as_ref()),
+        },
+        Format::Json => line(&with_kv(json!({"header": header(answer.header.as_ref())}), "kv", answer.kv)),
+        Format::Table => kv_table(answer.kv.as_slice(), false),
+    }
+}
+
+/// The answer to a Set.
+pub(super) fn set(format: Format, answer: v1::SetResponse) -> String {
+    match format {
+        Format::Simple => format!("OK\n{}", pair(answer.prev_kv.as_ref())),
+        Format::Json => {
+            line(&with_kv(json!({"header": header(answer.header.as_ref())}), "prev_kv", answer.prev_kv))
+        }
+        Format::Table => {
+            let revision = answer.header.as_ref().map_or(0, |header| header.revision);
+            let mut table = table(&["RESULT", "REVISION"]);
+            table.add_row(["OK".to_owned(), revision.to_string()]);
+            format!("{table}\n{}", previous(answer.prev_kv))
+        }
+    }
+}
+
+/// The answer to a Delete.
+pub(super) fn del(format: Format, answer: v1::DeleteResponse) -> String {
+    match format {
+        Format::Simple => format!("{}\n{}", answer.deleted, pair(answer.prev_kv.as_ref())),
+        Format::Json => {
+            let answered = json!({"header": header(answer.header.as_ref()), "deleted": answer.deleted});
+            line(&with_kv(answered, "prev_kv", answer.prev_kv))
+        }
+        Format::Table => {
+            let mut table = table(&["DELETED"]);
+            table.add_row([answer.deleted.to_string()]);
+            format!("{table}\n{}", previous(answer.prev_kv))
+        }
+    }
+}
+
+/// Keys as bare lines: key and value, or only the key.
+pub(super) fn list_lines(kvs: &[v1::KeyValue], keys_only: bool) -> String {
+    let mut text = String::new();
+    for kv in kvs {
+        text.push_str(&kv.key);
+        text.push('\n');
+        if !keys_only {
+            text.push_str(&kv.value);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The answer to a List.
+pub(super) fn list(format: Format, answer: v1::ListResponse, keys_only: bool) -> String {
+    match format {
+        Format::Simple => list_lines(&answer.kvs, keys_only),
+        Format::Json => {
+            let kvs: Vec<Value> = answer.kvs.iter().map(|kv| key_value(kv, !keys_only)).collect();
+            line(&json!({"header": header(answer.header.as_ref()), "kvs": kvs, "more": answer.more}))
+        }
+        Format::Table => kv_table(&answer.kvs, keys_only),
+    }
+}
+
+/// The answers of all endpoints to Status; those that did not answer stand only in the JSON.
+pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusResponse, Error>)]) -> String {
+    let good = answers.iter().filter_map(|(endpoint, answer)| Some((endpoint, answer.as_ref().ok()?)));
+    match format {
+        Format::Simple => good.map(|(endpoint, answer)| status_line(endpoint, answer)).collect(),
+        Format::Json => {
+            let documents: Vec<Value> = answers
+                .iter()
+                .map(|(endpoint, answer)| match answer {
+                    Ok(answer) => json!({"endpoint": endpoint, "status": status_document(answer)}),
+                    Err(error) => json!({"endpoint": endpoint, "error": error.to_string()}),
+                })
+                .collect();
+            line(&json!(documents))
+        }
+        Format::Table => {
+            let mut table = table(&[
+                "ENDPOINT",
+                "NAME",
+                "ROLE",
+                "LEADER",
+                "TERM",
+                "LAST",
+                "COMMIT",
+                "APPLIED",
+                "KEYS",
+                "LOG BYTES",
+                "VERSION",
+            ]);
+            for (endpoint, answer) in good {
+                table.add_row([
+                    endpoint.clone(),
+                    answer.name.clone(),
+                    answer.role.clone(),
+                    leader_name(answer),
+                    term(answer).to_string(),
+                    answer.last_index.to_string(),
+                    answer.commit_index.to_string(),
+                    answer.applied_index.to_string(),
+                    answer.keys.to_string(),
+                    answer.log_size_bytes.to_string(),
+                    answer.version.clone(),
+                ]);
+            }
+            format!("{table}\n")
+        }
+    }
+}
+
+fn status_line(endpoint: &str, answer: &v1::StatusResponse) -> String {
+    format!(
+        "{endpoint}, {}, {}, leader {}, term {}, last {}, commit {}, applied {}, keys {}, version {}{}\n",
+        answer.name,
+        answer.role,
+        leader_name(answer),
+        term(answer),
+        answer.last_index,
+        answer.commit_index,
+        answer.applied_index,
+        answer.keys,
+        answer.version,
+        if answer.disk_full { ", DISK FULL" } else { "" },
+    )
+}
+
+/// The leader as people know it: by name if the members are known, "none" without one.
+pub(super) fn leader_name(answer: &v1::StatusResponse) -> String {
+    if answer.leader_id == 0 {
+        return "none".to_owned();
+    }
+    let leader = answer.members.iter().find(|member| member.id == answer.leader_id);
+    leader.map_or_else(|| hex(answer.leader_id), |member| member.name.clone())
+}
+
+fn term(answer: &v1::StatusResponse) -> u64 {
+    answer.header.as_ref().map_or(0, |header| header.term)
+}
+
+fn status_document(answer: &v1::StatusResponse) -> Value {
+    let members: Vec<Value> = answer
+        .members
+        .iter()
+        .map(|member| {
+            json!({
+                "id": hex(member.id), "name": member.name, "peer_urls": member.peer_urls,
+                "client_urls": member.client_urls, "match_index": member.match_index,
+                "progress": member.progress,
+            })
+        })
+        .collect();
+    let mut document = json!({
+        "header": header(answer.header.as_ref()), "name": answer.name, "version": answer.version,
+        "role": answer.role, "first_index": answer.first_index, "last_index": answer.last_index,
+        "persisted_index": answer.persisted_index, "commit_index": answer.commit_index,
+        "applied_index": answer.applied_index, "state_hash": answer.state_hash, "keys": answer.keys,
+        "log_size_bytes": answer.log_size_bytes, "pending_requests": answer.pending_requests,
+        "refused_messages": answer.refused_messages, "disk_full": answer.disk_full, "members": members,
+    });
+    if answer.leader_id != 0 {
+        document["leader_id"] = json!(hex(answer.leader_id));
+    }
+    document
+}
+
+fn pair(kv: Option<&v1::KeyValue>) -> String {
+    kv.map_or(String::new(), |kv| format!("{}\n{}\n", kv.key, kv.value))
+}
+
+fn previous(kv: Option<v1::KeyValue>) -> String {
+    kv.map_or(String::new(), |kv| format!("before:\n{}", kv_table(&[kv], false)))
+}
+
+fn kv_table(kvs: &[v1::KeyValue], keys_only: bool) -> String {
+    if kvs.is_empty() {
+        return String::new();
+    }
+    let mut head = vec!["KEY", "CREATED AT", "MODIFIED AT", "VERSION"];
+    if !keys_only {
+        head.insert(1, "VALUE");
+    }
+    let mut table = table(&head);
+    for kv in kvs {
+        let mut row = vec![
+            visible(&kv.key),
+            kv.create_revision.to_string(),
+            kv.mod_revision.to_string(),
+            kv.version.to_string(),
+        ];
+        if !keys_only {
+            row.insert(1, visible(&kv.value));
+        }
+        table.add_row(row);
+    }
+    format!("{table}\n")
+}
+
+/// Control characters would break the table, or the terminal.
+fn visible(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_FULL_CONDENSED).set_header(head.iter().copied());
+    table
+}
+
+fn with_kv(mut document: Value, field: &str, kv: Option<v1::KeyValue>) -> Value {
+    if let Some(kv) = kv {
+        document[field] = key_value(&kv, true);
+    }
+    document
+}
+
+fn key_value(kv: &v1::KeyValue, with_value: bool) -> Value {
+    let mut document = json!({
+        "key": kv.key, "create_revision": kv.create_revision, "mod_revision": kv.mod_revision,
+        "version": kv.version,
+    });
+    if with_value {
+        document["value"] = json!(kv.value);
+    }
+    document
+}
+
+fn header(header: Option<&v1::Header>) -> Value {
+    let header = header.cloned().unwrap_or_default();
+    json!({
+        "cluster_id": ClusterId::new(header.cluster_id).to_string(), "node_id": hex(header.node_id),
+        "term": header.term, "revision": header.revision,
+    })
+}
+
+fn hex(node: u64) -> String {
+    NodeId::new(node).to_string()
+}
+
+fn line(document: &Value) -> String {
+    format!("{document}\n")
+}

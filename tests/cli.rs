@@ -1,0 +1,217 @@
+//! The program as scripts see it: exit codes, one line on stderr, output.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const OK: i32 = 0;
+const ERROR: i32 = 1;
+const BAD_CONNECTION: i32 = 2;
+const INVALID_INPUT: i32 = 3;
+const BAD_ARGUMENTS: i32 = 128;
+
+fn lograft(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
+    // Nothing of the environment that the tests run in.
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    lograft(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Runs a command that must fail with this code and one line on stderr; answers the line.
+#[track_caller]
+fn fails(mut command: Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{line}");
+    assert_eq!(line.lines().count(), 1, "one line: {line:?}");
+    assert!(line.starts_with("lograft: ") && !line.contains("panicked"), "{line:?}");
+    line
+}
+
+#[track_caller]
+fn assert_says(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "{line:?} does not say {part:?}");
+    }
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn help_and_version_go_to_stdout_and_are_no_failure() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["cluster", "--help"], &["set", "--help"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(OK), "{arguments:?}");
+        assert!(output.stderr.is_empty());
+        assert_says(&stdout(&output), &["Usage:", "lograft"]);
+    }
+    let help = stdout(&run(&["--help"]));
+    assert_says(&help, &["Exit codes:", "LOGRAFT_ENDPOINTS", "Examples:", "128"]);
+    let help = stdout(&run(&["serve", "--help"]));
+    assert_says(
+        &help,
+        &["--max-value-bytes", "LOGRAFT_MAX_VALUE_BYTES", "--initial-cluster", "--config-file"],
+    );
+    for arguments in [&["--version"][..], &["version"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(OK));
+        assert_eq!(stdout(&output), format!("lograft {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn without_a_verb_the_help_is_shown_and_the_code_is_that_of_bad_arguments() {
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(BAD_ARGUMENTS));
+    assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+}
+
+#[test]
+fn bad_arguments_are_told_in_one_line_with_code_128() {
+    for (arguments, says) in [
+        (&["serve", "--nme", "n1"][..], &["--nme", "--name"][..]),
+        (&["fly"], &["fly"]),
+        (&["get"], &["<KEY>"]),
+        (&["get", "k", "--endpoints", "nowhere"], &["nowhere", "no port"]),
+        (&["get", "k", "--command-timeout", "soon"], &["soon", "5s"]),
+        (&["get", "k", "-w", "xml"], &["xml", "json"]),
+        (&["set", "k", "v", "--if-mod-revision", "-1"], &["-1"]),
+        (&["set", "answer", "-42"], &["-4"]),
+        (&["cluster", "--nodes", "0"], &["1..=9"]),
+        (&["cluster", "--nodes", "10"], &["1..=9"]),
+        (&["cluster", "--base-client-port", "65535"], &["--base-client-port", "65530"]),
+    ] {
+        assert_says(&fails(lograft(arguments), BAD_ARGUMENTS), says);
+    }
+}
+
+#[test]
+fn a_configuration_that_contradicts_itself_is_told_in_one_line_with_code_128() {
+    let three = "n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380";
+    for (flags, says) in [
+        (&["--name", "n4", "--initial-cluster", three][..], &["n4", "not in --initial-cluster"][..]),
+        (&["--initial-cluster", "default=http://a:1,default=http://b:1"], &["default", "twice"]),
+        (&["--initial-cluster", "default=http://a:1,n2=http://a:1"], &["http://a:1", "same URL"]),
+        (&["--advertise-client-urls", "http://0.0.0.0:2379"], &["0.0.0.0", "nobody can reach"]),
+        (&["--listen-client-urls", "http://0.0.0.0:2379"], &["--advertise-client-urls"]),
+        (&["--listen-client-urls", "https://127.0.0.1:2379"], &["TLS"]),
+        (&["--election-timeout", "100"], &["five times"]),
+        (&["--config-file", "/nowhere/lograft.toml"], &["/nowhere/lograft.toml"]),
+    ] {
+        for verb in ["serve", "config"] {
+            let arguments = [&[verb], flags].concat();
+            assert_says(&fails(lograft(&arguments), BAD_ARGUMENTS), says);
+        }
+    }
+}
+
+#[test]
+fn config_prints_the_merged_result_and_where_each_value_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lograft.toml");
+    std::fs::write(&file, "heartbeat-interval = 50\nmax-key-bytes = 50\nmax-list-keys = 50\n").unwrap();
+    let mut command = lograft(&["config", "--max-key-bytes", "70"]);
+    command.env("LOGRAFT_CONFIG_FILE", &file);
+    command.env("LOGRAFT_MAX_KEY_BYTES", "60").env("LOGRAFT_MAX_LIST_KEYS", "60");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(OK));
+    let text = stdout(&output);
+    let from_file = format!("heartbeat-interval = 50  # file, {}:1", file.display());
+    assert_says(
+        &text,
+        &[
+            "max-key-bytes = 70  # flag",
+            "max-list-keys = 60  # environment, LOGRAFT_MAX_LIST_KEYS",
+            &from_file,
+            "max-value-bytes = 1048576  # default",
+        ],
+    );
+    // What was printed is a configuration file.
+    let printed = dir.path().join("printed.toml");
+    std::fs::write(&printed, &text).unwrap();
+    let again = run(&["config", "--config-file", printed.to_str().unwrap()]);
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  #").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(values(&stdout(&again)), values(&text));
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_named_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lograft.toml");
+    std::fs::write(&file, "name = \"n1\"\nheart-beat = 50\n").unwrap();
+    let line = fails(lograft(&["config", "--config-file", file.to_str().unwrap()]), BAD_ARGUMENTS);
+    assert_says(&line, &["lograft.toml:2", "heart-beat"]);
+}
+
+#[test]
+fn no_endpoint_is_a_bad_connection_that_names_each() {
+    let (one, two) = (nobody(), nobody());
+    let endpoints = format!("{one},{two}");
+    for verb in [&["get", "k"][..], &["set", "k", "v"], &["del", "k"], &["list"]] {
+        let line = fails(lograft(&[verb, &["--endpoints", &endpoints]].concat()), BAD_CONNECTION);
+        assert_says(&line, &[&one, &two]);
+    }
+    let mut command = lograft(&["get", "k"]);
+    command.env("LOGRAFT_ENDPOINTS", &one);
+    assert_says(&fails(command, BAD_CONNECTION), &[&one]);
+    let output = run(&["status", "-w", "json", "--endpoints", &endpoints]);
+    assert_eq!(output.status.code(), Some(BAD_CONNECTION));
+    assert_says(&stdout(&output), &["\"error\"", &one, &two]);
+}
+
+#[test]
+fn a_value_from_stdin_that_is_not_utf_8_is_invalid_input() {
+    for arguments in [&["set", "k"][..], &["set", "k", "-"]] {
+        let mut child = lograft(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"\xff\xfe").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(INVALID_INPUT));
+        assert_says(&String::from_utf8(output.stderr).unwrap(), &["stdin", "not UTF-8"]);
+    }
+}
+
+#[test]
+fn log_of_what_is_no_data_directory_is_invalid_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    for path in [path, "/nowhere"] {
+        assert_says(&fails(lograft(&["log", path]), INVALID_INPUT), &[path, "no data directory"]);
+    }
+}
+
+#[test]
+fn a_cluster_whose_port_is_in_use_starts_nothing() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().min(65_530).to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let arguments = ["cluster", "--base-client-port", &port, "--data-dir", data.to_str().unwrap()];
+    let line = fails(lograft(&arguments), ERROR);
+    assert_says(&line, &[&port, "--base-client-port", "nothing was started"]);
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn a_reader_of_stdout_that_has_seen_enough_is_no_panic() {
+    let mut child = lograft(&["config"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(OK), "{said}");
+    assert_eq!(said, "");
+}
