@@ -449,7 +449,7 @@ fn pitfall_68_a_flip_of_any_bit_is_detected_or_harmless() {
 fn pitfall_70_a_missing_copied_or_foreign_segment_is_detected() {
     let os = MemOs::new();
     let (mut log, _) = open(&os);
-    log.append_write(&write(1, None, entries(1..=400, 1))).unwrap();
+    log.append_write(&write(1, None, entries(1..=800, 1))).unwrap();
     log.flush().unwrap();
     let active = log.active.header.id;
     assert!(active > 3);
