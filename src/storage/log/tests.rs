@@ -774,3 +774,68 @@ fn the_log_works_on_the_machine_s_own_file_system() {
     );
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn the_budget_is_exact_when_nothing_is_kept_back() {
+    let options = LogOptions { reserve_bytes: 0, ..SMALL };
+    for before in 0..12 {
+        let os = MemOs::new();
+        let (mut log, _) = Log::open(os.clone(), dir(), IDENTITY, options).unwrap();
+        let few = entries(1..=before, 1);
+        if before > 0 {
+            log.append_write(&write(1, None, few.clone())).unwrap();
+        }
+        log.prepare_next().unwrap();
+        os.set_free_bytes(0);
+        let length = usize::try_from(log.budget().budget_bytes).unwrap() - HEADER_BYTES;
+        let last = entry(before + 1, 1, &vec![b'e'; length]);
+        log.append(&last).unwrap();
+        log.flush().unwrap();
+        assert_eq!(log.active.free_bytes(), 0, "not a byte is left");
+        // Full to the brim, it still ends in order and goes on.
+        os.set_free_bytes(1 << 20);
+        log.prepare_next().unwrap();
+        let next = entry(before + 2, 1, b"next");
+        log.append(&next).unwrap();
+        log.flush().unwrap();
+        let (log, recovered) = Log::open(os.crash(before), dir(), IDENTITY, options).unwrap();
+        assert_eq!(all(&log, recovered.base), [few, vec![last, next]].concat());
+    }
+}
+
+#[test]
+fn readers_beside_the_writer_see_whole_entries_or_are_told_why_not() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(RealOs, temporary.path(), IDENTITY, SMALL).unwrap();
+    let reader = log.reader();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let (mut read, mut chance) = (0_u64, Xoshiro256PlusPlus::seed_from_u64(1));
+            while !done.load(std::sync::atomic::Ordering::Acquire) || read == 0 {
+                let first = 1 + chance.next_u64() % 400;
+                match reader.read(LogIndex::new(first), LogIndex::new(first + 30), 4000) {
+                    Ok(found) => {
+                        for (entry, index) in found.iter().zip(first..) {
+                            assert_eq!(entries(index..=index, entry.id.term.get())[0], *entry);
+                        }
+                        read += found.len() as u64;
+                    }
+                    Err(ReadError::PastEnd { .. } | ReadError::Replaced { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            read
+        });
+        for round in 1..=40 {
+            let first = 1 + (round * 7) % 50;
+            let first = first.min(log.last().index.get() + 1);
+            for index in first..first + 60 {
+                log.replace(LogIndex::new(index), &entries(index..=index, round)).unwrap();
+            }
+            log.flush().unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        assert!(reading.join().unwrap() > 0);
+    });
+}
