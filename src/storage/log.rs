@@ -219,9 +219,9 @@ impl<O: Os> Log<O> {
     /// As [`Self::flush`].
     pub fn mark(&mut self) -> Result<(), LogError> {
         self.flush()?;
-        let room = self.prepared.is_empty()
-            && self.active.free_bytes() < self.options.reserve_bytes / 2 + MARK_BYTES;
-        if self.active.last_kind == RecordKind::Mark || room {
+        let spare = self.options.reserve_bytes / 2 + MARK_BYTES;
+        let is_scarce = self.prepared.is_empty() && self.active.free_bytes() < spare;
+        if self.active.last_kind == RecordKind::Mark || is_scarce {
             return Ok(());
         }
         self.make_room([MARK_BYTES].into_iter())?;

@@ -208,3 +208,32 @@ impl Span {
         self.slots[0].segment == slot.segment && self.end() == u64::from(slot.offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemOs;
+    use crate::storage::testing::{entries, open, write};
+
+    #[test]
+    fn what_is_replaced_while_it_is_read_is_not_handed_out() {
+        let os = MemOs::new();
+        let (mut log, _) = open(&os);
+        log.append_write(&write(1, None, entries(1..=9, 1))).unwrap();
+        let reader = log.reader();
+        let spans = reader.spans(LogIndex::new(4), LogIndex::new(6), usize::MAX).unwrap();
+        assert_eq!(spans.len(), 1);
+        let mut read = Vec::new();
+        let check = |reader: &LogReader<MemOs>| reader.check_unchanged(&spans[0]);
+        // Entries behind the span may go.
+        log.append_write(&write(2, None, entries(7..=7, 2))).unwrap();
+        check(&reader).unwrap();
+        // The place still holds the old entries, whole; but they are no longer the log's.
+        log.append_write(&write(3, None, entries(5..=8, 3))).unwrap();
+        reader.read_span(&spans[0], &mut read).unwrap();
+        assert_eq!(read, entries(4..=6, 1));
+        assert!(matches!(check(&reader), Err(ReadError::Replaced { index }) if index == LogIndex::new(5)));
+        log.append_write(&write(4, None, entries(2..=2, 4))).unwrap();
+        assert!(matches!(check(&reader), Err(ReadError::PastEnd { .. })));
+    }
+}

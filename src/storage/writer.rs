@@ -69,7 +69,9 @@ impl LogThread {
             .name("lograft-log".to_owned())
             .spawn(move || {
                 let (preparer, outcomes) = Preparer::spawn(news);
-                let driver = Driver { persisted: log.written(), log, waiting, outcomes, preparer, on_report };
+                let persisted = log.written();
+                let preparer = Some(preparer);
+                let driver = Driver { log, persisted, waiting, outcomes, preparer, on_report };
                 driver.run();
             })
             .expect("a thread for the log");
@@ -138,8 +140,18 @@ struct Driver<O: Os, F: Fn(LogReport)> {
     persisted: WriteSeq,
     waiting: Receiver<Command>,
     outcomes: Receiver<Outcome<O>>,
-    preparer: Preparer<O>,
+    /// Gone at the end.
+    preparer: Option<Preparer<O>>,
     on_report: F,
+}
+
+impl<O: Os, F: Fn(LogReport)> Drop for Driver<O, F> {
+    fn drop(&mut self) {
+        // Without this the owner would wait for ever for a write to become durable.
+        if thread::panicking() {
+            self.report(Some("the log thread panicked".to_owned()));
+        }
+    }
 }
 
 impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
@@ -149,9 +161,11 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
             self.report(Some(error.to_string()));
             // Nothing is touched any more: the owner of the process ends it.
         }
-        drop(self.preparer.jobs);
-        // It may be in the middle of a segment; nobody may open the directory before it is done.
-        let _ = self.preparer.thread.join();
+        if let Some(Preparer { jobs, thread }) = self.preparer.take() {
+            drop(jobs);
+            // It may be in the middle of a segment; nobody may open the directory before it is done.
+            let _ = thread.join();
+        }
     }
 
     /// Serves until the shutdown.
@@ -236,9 +250,10 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
 
     /// Orders the next segment as soon as one is wanted.
     fn order_next(&mut self) {
+        let Some(preparer) = &self.preparer else { return };
         if let Some(job) = self.log.take_preparation() {
             // The preparer lives as long as its channel is open.
-            let _ = self.preparer.jobs.send(job);
+            let _ = preparer.jobs.send(job);
         }
     }
 

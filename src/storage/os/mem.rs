@@ -474,3 +474,6 @@ impl ReadFile for MemFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
