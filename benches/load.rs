@@ -10,12 +10,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use lograft::proto::v1;
 use lograft::proto::v1::cluster_client::ClusterClient;
 use lograft::proto::v1::kv_client::KvClient;
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 #[derive(Parser, Debug)]

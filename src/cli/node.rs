@@ -1,5 +1,7 @@
 //! Where the command line ends and the node begins.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
@@ -8,6 +10,10 @@ use crate::node::{ActorEnd, HaltReason};
 use crate::server::Server;
 
 use super::exit::say;
+use super::logging;
+
+/// The last words may take so long to leave before the process ends hard.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs a node in the foreground until SIGTERM or SIGINT; comes back when it has stopped in order.
 ///
@@ -35,6 +41,7 @@ pub(super) fn run_node(config: ServerConfig) -> anyhow::Result<()> {
         // What the disk holds is not certain any more: nothing may run on the way out that touches it.
         ActorEnd::Halted(reason @ HaltReason::LogFailed(_)) => {
             error!("{reason}");
+            logging::flush(LOG_PATIENCE);
             say(&reason.to_string());
             std::process::abort();
         }
