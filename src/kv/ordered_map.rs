@@ -1,0 +1,261 @@
+//! An ordered map of keys to values whose clone is O(1): a B+ tree of shared nodes.
+//!
+//! A clone shares every node. A change copies the nodes on its path that are shared, and works in place where they are
+//! not: without a clone at hand it costs what it costs in a map of the standard library. All pairs stand in leaves, all
+//! leaves at one depth, nodes hold up to [`MAX_SLOTS`] slots. `docs/decisions/ordered-map.md` has the figures that it
+//! was chosen by.
+//!
+//! Invariants:
+//! - The keys of a node rise. A slot of an inner node names a lower bound of the keys below it and above every key
+//!   below the slot before; that of the first slot is never read.
+//! - Every node but the root has at least [`MIN_SLOTS`] slots; an inner root has at least two.
+//!
+//! Caveats: there is no iteration backwards and no bulk load. A clone that lives long while the map changes holds
+//! the old nodes and values in memory.
+
+use std::ops::Bound;
+use std::slice;
+use std::sync::Arc;
+
+/// A key, shared between the nodes that were copied from each other.
+type Key = Arc<[u8]>;
+
+/// The most slots of a node. Larger nodes make reads shallower and the first change after a clone dearer.
+const MAX_SLOTS: usize = 32;
+
+/// The fewest slots of a node that is not the root. Well below a half, so that a node that was just split is not soon
+/// joined again.
+const MIN_SLOTS: usize = MAX_SLOTS / 4;
+
+/// An ordered map from bytes to values, with an O(1) clone. `V` is cloned when a shared leaf is copied, so it should
+/// be cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OrderedMap<V> {
+    root: Arc<Node<V>>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Node<V> {
+    Leaf(Vec<(Key, V)>),
+    Inner(Vec<Child<V>>),
+}
+
+/// A slot of an inner node: a lower bound of the keys below it, and what is below it.
+type Child<V> = (Key, Arc<Node<V>>);
+
+impl<V> Default for OrderedMap<V> {
+    fn default() -> Self {
+        Self { root: Arc::new(Node::Leaf(Vec::new())), len: 0 }
+    }
+}
+
+impl<V> OrderedMap<V> {
+    /// How many keys there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no keys.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What stands under a key.
+    pub fn get(&self, key: &[u8]) -> Option<&V> {
+        let mut node = &*self.root;
+        loop {
+            match node {
+                Node::Inner(children) => node = &children[child_index(children, key)].1,
+                Node::Leaf(pairs) => return find(pairs, key).ok().map(|at| &pairs[at].1),
+            }
+        }
+    }
+
+    /// The pairs from a key on, in bytewise order of the keys. Finds the first one by descending the tree.
+    pub fn range_from<'a>(&'a self, start: Bound<&[u8]>) -> Range<'a, V> {
+        let mut inner = Vec::new();
+        let mut node = &*self.root;
+        loop {
+            match node {
+                Node::Inner(children) => {
+                    let at = match start {
+                        Bound::Unbounded => 0,
+                        Bound::Included(key) | Bound::Excluded(key) => child_index(children, key),
+                    };
+                    inner.push(children[at + 1..].iter());
+                    node = &children[at].1;
+                }
+                Node::Leaf(pairs) => {
+                    let at = match start {
+                        Bound::Unbounded => 0,
+                        Bound::Included(key) => find(pairs, key).unwrap_or_else(|at| at),
+                        Bound::Excluded(key) => find(pairs, key).map_or_else(|at| at, |at| at + 1),
+                    };
+                    return Range { inner, leaf: pairs[at..].iter() };
+                }
+            }
+        }
+    }
+}
+
+impl<V: Clone> OrderedMap<V> {
+    /// Puts a value under a key and returns what stood there. Key bytes are copied only when the key is new.
+    pub fn insert(&mut self, key: &[u8], value: V) -> Option<V> {
+        let (old, sibling) = insert(&mut self.root, key, value);
+        if let Some(sibling) = sibling {
+            let left = std::mem::replace(&mut self.root, Arc::new(Node::Inner(Vec::new())));
+            // The first slot's bound is never read: the empty key stands below every key.
+            self.root = Arc::new(Node::Inner(vec![(Key::from(&[][..]), left), sibling]));
+        }
+        if old.is_none() {
+            self.len += 1;
+        }
+        old
+    }
+
+    /// Takes a key out and returns what stood under it. Copies nothing if there is no such key.
+    pub fn remove(&mut self, key: &[u8]) -> Option<V> {
+        self.get(key)?;
+        let removed = remove(&mut self.root, key);
+        self.len -= 1;
+        if let Node::Inner(children) = &*self.root
+            && let [(_, only)] = &children[..]
+        {
+            self.root = Arc::clone(only);
+        }
+        Some(removed)
+    }
+}
+
+impl<V> Node<V> {
+    fn slots(&self) -> usize {
+        match self {
+            Self::Leaf(pairs) => pairs.len(),
+            Self::Inner(children) => children.len(),
+        }
+    }
+}
+
+fn find<V>(pairs: &[(Key, V)], key: &[u8]) -> Result<usize, usize> {
+    pairs.binary_search_by(|(other, _)| (**other).cmp(key))
+}
+
+/// Which child's keys `key` is among.
+fn child_index<V>(children: &[Child<V>], key: &[u8]) -> usize {
+    children[1..].partition_point(|(bound, _)| **bound <= *key)
+}
+
+/// Inserts below a node. Returns what stood under the key, and the node's new right sibling if it had to be split.
+fn insert<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8], value: V) -> (Option<V>, Option<Child<V>>) {
+    match Arc::make_mut(node) {
+        Node::Leaf(pairs) => match find(pairs, key) {
+            Ok(at) => (Some(std::mem::replace(&mut pairs[at].1, value)), None),
+            Err(at) => {
+                pairs.insert(at, (Key::from(key), value));
+                (None, split(pairs, Node::Leaf))
+            }
+        },
+        Node::Inner(children) => {
+            let at = child_index(children, key);
+            let (old, sibling) = insert(&mut children[at].1, key, value);
+            let Some(sibling) = sibling else { return (old, None) };
+            children.insert(at + 1, sibling);
+            (old, split(children, Node::Inner))
+        }
+    }
+}
+
+/// Removes a key that is below the node.
+fn remove<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8]) -> V {
+    match Arc::make_mut(node) {
+        Node::Leaf(pairs) => {
+            let at = find(pairs, key).expect("the key was found before");
+            pairs.remove(at).1
+        }
+        Node::Inner(children) => {
+            let at = child_index(children, key);
+            let removed = remove(&mut children[at].1, key);
+            if children[at].1.slots() < MIN_SLOTS && children.len() > 1 {
+                join(children, at.saturating_sub(1));
+            }
+            removed
+        }
+    }
+}
+
+/// Cuts the upper half off where there are too many slots.
+fn split<V, T>(slots: &mut Vec<(Key, T)>, node: fn(Vec<(Key, T)>) -> Node<V>) -> Option<Child<V>> {
+    if slots.len() <= MAX_SLOTS {
+        return None;
+    }
+    let upper = slots.split_off(slots.len() / 2);
+    // Keys that arrive in order never touch the lower half again: it should not hold room for more.
+    slots.shrink_to_fit();
+    let bound = Arc::clone(&upper[0].0);
+    Some((bound, Arc::new(node(upper))))
+}
+
+/// Joins the child at `left` with the next one; splits them evenly if they do not fit into one node.
+fn join<V: Clone>(children: &mut Vec<Child<V>>, left: usize) {
+    let (bound, right) = children.remove(left + 1);
+    let sibling = match (Arc::make_mut(&mut children[left].1), Arc::unwrap_or_clone(right)) {
+        (Node::Leaf(pairs), Node::Leaf(more)) => {
+            pairs.extend(more);
+            split(pairs, Node::Leaf)
+        }
+        (Node::Inner(slots), Node::Inner(mut more)) => {
+            // What was a first slot will be read from now on.
+            more[0].0 = bound;
+            slots.extend(more);
+            split(slots, Node::Inner)
+        }
+        (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
+            unreachable!("all leaves stand at one depth")
+        }
+    };
+    if let Some(sibling) = sibling {
+        children.insert(left + 1, sibling);
+    }
+}
+
+/// Pairs in order; see [`OrderedMap::range_from`].
+#[derive(Debug)]
+pub struct Range<'a, V> {
+    /// What is left of the inner nodes on the path, the root's first.
+    inner: Vec<slice::Iter<'a, Child<V>>>,
+    leaf: slice::Iter<'a, (Key, V)>,
+}
+
+impl<'a, V> Iterator for Range<'a, V> {
+    type Item = (&'a [u8], &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((key, value)) = self.leaf.next() {
+                return Some((key, value));
+            }
+            let mut node = loop {
+                match self.inner.last_mut()?.next() {
+                    Some((_, node)) => break &**node,
+                    None => self.inner.pop(),
+                };
+            };
+            loop {
+                match node {
+                    Node::Inner(children) => {
+                        self.inner.push(children[1..].iter());
+                        node = &children[0].1;
+                    }
+                    Node::Leaf(pairs) => {
+                        self.leaf = pairs.iter();
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
