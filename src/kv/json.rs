@@ -91,6 +91,10 @@ impl Command {
     /// Says what is wrong. [`CommandError::Unknown`] wins over complaints about the other fields: what they mean, only
     /// who knows the command can tell.
     pub fn decode(json: &[u8]) -> Result<Self, CommandError> {
+        // A list of the fields' values in order would do for the derived parser.
+        if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(CommandError::Malformed { reason: "not a JSON object".to_owned() });
+        }
         let raw: RawCommand<'_> = match serde_json::from_slice(json) {
             Ok(raw) => raw,
             Err(error) => return Err(unknown_name(json).unwrap_or_else(|| malformed(&error))),
@@ -218,7 +222,7 @@ fn append_escaped(json: &mut Vec<u8>, text: &[u8]) {
 
 /// The union of all commands' fields.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[serde(deny_unknown_fields)]
 struct RawCommand<'a> {
     #[serde(borrow)]
     command: Text<'a>,
