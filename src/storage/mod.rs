@@ -1,37 +1,25 @@
-//! Stub
-#![allow(missing_docs)]
-use crate::types::*;
-#[derive(Clone, Debug)]
-pub struct LogReport {
-    pub persisted: WriteSeq,
-    pub budget_bytes: u64,
-    pub disk_full: bool,
-    pub log_size_bytes: u64,
-    pub failed: Option<String>,
-}
-pub fn record_size_bytes(p: usize) -> u64 {
-    p as u64 + 64
-}
-#[derive(Clone, Debug)]
-pub struct Recovered {
-    pub hard_state: HardState,
-    pub base: EntryId,
-    pub entries: Vec<EntryMeta>,
-}
-#[derive(Clone, Debug)]
-pub struct RealOs;
-#[derive(Clone, Debug)]
-pub struct LogReader<O>(O);
-impl<O> LogReader<O> {
-    pub fn read(&self, _f: LogIndex, _l: LogIndex, _m: usize) -> Result<Vec<Entry>, std::io::Error> {
-        todo!()
-    }
-}
-#[derive(Debug)]
-pub struct LogThread;
-impl LogThread {
-    pub fn append(&self, _w: LogWrite) {}
-    pub fn shutdown(self) -> Result<(), std::io::Error> {
-        Ok(())
-    }
-}
+//! The disk: the mapped log and the data directory.
+mod directory;
+mod error;
+pub mod inspect;
+mod log;
+mod mmap;
+pub mod os;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+mod state;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use directory::{Directory, DirectoryError, Meta};
+pub use error::{LogError, ReadError};
+pub use log::{Log, LogOptions, Recovered, Space};
+pub use os::{MemOs, Os, RealOs};
+pub use reader::LogReader;
+pub use record::{RecordKind, record_size_bytes};
+pub use recovery::Repair;
+pub use segment::{FORMAT_VERSION, Preparation, PreparedSegment};
+pub use writer::{LogReport, LogThread};
