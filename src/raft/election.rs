@@ -347,6 +347,3 @@ impl Raft {
         self.timer.restart(&self.config, &mut self.rng);
     }
 }
-
-#[cfg(test)]
-mod tests;

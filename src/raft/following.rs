@@ -123,6 +123,3 @@ impl Raft {
         self.promises.send(message, rests_on, out);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@
 //! message but a pre-vote rests on its term. Otherwise a node that crashes could campaign twice in one term with
 //! different logs, or lead it twice.
 
-use crate::types::{HardState, Term, WriteSeq};
+use crate::types::{EntryId, HardState, Term, WriteSeq};
 
 use super::effects::{Effects, Write};
 use super::message::{AppendEntriesResponse, AppendResult, Outgoing, Response};
@@ -121,7 +121,7 @@ impl Withheld {
                 let AppendEntriesResponse { result, .. } = response;
                 let conflict = match *result {
                     AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {
-                        crate::types::EntryId::new(Term::ZERO, match_index)
+                        EntryId::new(Term::ZERO, match_index)
                     }
                     AppendResult::Conflict { conflict } => conflict,
                 };
@@ -136,3 +136,6 @@ impl Withheld {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

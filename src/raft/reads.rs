@@ -78,6 +78,3 @@ impl Raft {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -225,6 +225,3 @@ fn leader_peers(role: &Role) -> Vec<NodeId> {
         Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Vec::new(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 //! elsewhere.
 
 mod cluster;
+mod liveness;
 mod paper;
 mod partitions;
 mod pitfalls;
