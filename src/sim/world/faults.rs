@@ -109,7 +109,8 @@ impl World<'_> {
             self.reply(at, token, replied)?;
         }
         let failed = self.machines[at].disk.mark().failed;
-        if let Some(why) = failed.filter(|_| !self.machines[at].disk_is_full) {
+        let may_fail = self.machines[at].disk_is_full || self.machines[at].flush_will_fail;
+        if let Some(why) = failed.filter(|_| !may_fail) {
             return Err(Violation::new(format!("n{} cannot mark its log: {why}", at + 1)));
         }
         self.fall(at, Fall::Kill);

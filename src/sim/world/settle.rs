@@ -7,8 +7,10 @@ use crate::sim::{Violation, ensure};
 
 use bytes::Bytes;
 
-/// Within so many election timeouts everything must be as it should.
+/// For so many election timeouts nothing may be the matter without anything getting better.
 const PATIENCE: u64 = 15;
+/// However small the messages are that a follower catches up by.
+const LONGEST_US: u64 = 600 * ELECTION_US;
 
 impl World<'_> {
     /// Ends the faults; waits for a leader, equal states and idleness; writes once more; waits again.
@@ -17,9 +19,12 @@ impl World<'_> {
         self.faults_are_on = false;
         self.network.end_faults();
         for at in 0..self.machines.len() {
-            self.free_disk(at);
+            if self.machines[at].flush_will_fail {
+                self.fall_after_log_failure(at)?;
+            }
             let machine = &mut self.machines[at];
             machine.disk_is_slow = false;
+            machine.flush_planned = false;
             machine.paused_until_us = 0;
             if machine.node.is_none() {
                 self.start(at)?;
@@ -27,9 +32,9 @@ impl World<'_> {
                 let life = machine.life;
                 self.plan(0, Happening::Turn { at, life });
             }
+            self.free_disk(at);
         }
-        let longest_us = PATIENCE * ELECTION_US + self.scenario.request_timeout_ms * 1000 + 4_000_000;
-        self.wait_until_settled(longest_us)?;
+        self.wait_until_settled()?;
         let acknowledged = self.clients.acknowledged;
         let token = self.write_once_more();
         let until_us = self.now_us + PATIENCE * ELECTION_US;
@@ -38,7 +43,7 @@ impl World<'_> {
             self.step()?;
         }
         ensure!(self.clients.acknowledged > acknowledged, "the last write was refused");
-        self.wait_until_settled(PATIENCE * ELECTION_US)
+        self.wait_until_settled()
     }
 
     fn write_once_more(&mut self) -> Token {
@@ -50,21 +55,30 @@ impl World<'_> {
         token
     }
 
-    fn wait_until_settled(&mut self, longest_us: u64) -> Result<(), Violation> {
-        let until_us = self.now_us + longest_us;
-        loop {
-            match self.unsettled() {
-                None => break,
-                Some(what) => {
-                    ensure!(self.now_us < until_us, "not settled after {longest_us} µs: {what}");
-                }
+    fn wait_until_settled(&mut self) -> Result<(), Violation> {
+        let end_us = self.now_us + LONGEST_US;
+        // Clients that were never answered wait for their time to be over.
+        let patience_us = PATIENCE * ELECTION_US + self.scenario.request_timeout_ms * 1000;
+        let mut patient_until_us = self.now_us + patience_us;
+        let mut best = self.progress();
+        while let Some(what) = self.unsettled() {
+            if self.progress() > best {
+                best = self.progress();
+                patient_until_us = self.now_us + patience_us;
             }
+            ensure!(self.now_us < patient_until_us.min(end_us), "the cluster does not settle: {what}");
             // A look at each step would cost more than the run.
             for _ in 0..20 {
                 self.step()?;
             }
         }
         self.check_contents()
+    }
+
+    /// How far all nodes have come together.
+    fn progress(&self) -> u64 {
+        let nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+        nodes.map(|node| node.applied().get() + node.raft().persisted_index().get()).sum()
     }
 
     /// What keeps the cluster from being settled.
