@@ -109,7 +109,7 @@ impl Node {
         for (token, place) in tokens.into_iter().zip(0..) {
             self.waiting.proposed(token, EntryId::new(first.term, first.index.plus(place)));
         }
-        let sizes_bytes = payloads.iter().map(|payload| size_of_payload(payload)).collect();
+        let sizes_bytes = payloads.iter().map(size_of_payload).collect();
         self.step(Input::Propose { sizes_bytes }, Carried::Proposals(payloads), effects);
     }
 

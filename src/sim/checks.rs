@@ -169,7 +169,10 @@ impl Checks {
                 );
             }
             PeerMessage::Heartbeat(request) | PeerMessage::Append { request, .. } => {
-                ensure!(durable.term >= request.term, "{request:?} leaves {from} while {durable:?} is durable");
+                ensure!(
+                    durable.term >= request.term,
+                    "{request:?} leaves {from} while {durable:?} is durable"
+                );
             }
         }
         Ok(())

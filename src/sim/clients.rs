@@ -84,11 +84,8 @@ impl Clients {
     /// Draws a request. The token makes the values of all Sets different.
     pub(super) fn draw(&mut self, token: Token, model: &Model, scenario: &Scenario) -> Request {
         let key = Bytes::from(format!("k{}", self.chance.below(scenario.keys)));
-        let consistency = if self.chance.percent(70) {
-            Consistency::Linearizable
-        } else {
-            Consistency::Serializable
-        };
+        let consistency =
+            if self.chance.percent(70) { Consistency::Linearizable } else { Consistency::Serializable };
         match self.chance.below(100) {
             0..35 => self.set(token, key, None, scenario),
             35..50 => {

@@ -152,7 +152,8 @@ impl Disk {
             Some(last) => log.reader().read(LogIndex::new(1), last.id.index, usize::MAX),
             None => Ok(Vec::new()),
         };
-        let entries = entries.map_err(|error| Violation::new(format!("recovered, but unreadable: {error}")))?;
+        let entries =
+            entries.map_err(|error| Violation::new(format!("recovered, but unreadable: {error}")))?;
         if entries != image.entries {
             return Err(Violation::new("the recovered entries are not those that were written"));
         }

@@ -39,7 +39,10 @@ impl Model {
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.versions.values().filter(|versions| versions.last().is_some_and(|(_, left)| left.is_some())).count()
+        self.versions
+            .values()
+            .filter(|versions| versions.last().is_some_and(|(_, left)| left.is_some()))
+            .count()
     }
 
     /// What is stored under a key at a revision.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 /// So many lines are kept.
 const KEPT_LINES: usize = 200;
+/// A line is cut behind so much.
+const LINE_CHARS: usize = 400;
 
 /// The trace of a run.
 ///
@@ -60,6 +62,8 @@ impl Trace {
             self.lines.pop_front();
         }
         let (ms, us) = (now_us / 1000, now_us % 1000);
-        self.lines.push_back(format!("{:>6} {ms:>5}.{us:03} ms  {}", self.step, line()));
+        // Values may be long.
+        let text: String = line().chars().take(LINE_CHARS).collect();
+        self.lines.push_back(format!("{:>6} {ms:>5}.{us:03} ms  {text}", self.step));
     }
 }

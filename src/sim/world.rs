@@ -28,22 +28,50 @@ use crate::types::{ClusterId, Identity, Member, NodeId};
 /// Something that happens at its time. What belongs to a life of a node is void in the next one.
 #[derive(Clone, Debug)]
 enum Happening {
-    Tick { at: usize, life: u64 },
-    Turn { at: usize, life: u64 },
-    Flush { at: usize, life: u64 },
-    Load { at: usize, life: u64, load: Load },
+    Tick {
+        at: usize,
+        life: u64,
+    },
+    Turn {
+        at: usize,
+        life: u64,
+    },
+    Flush {
+        at: usize,
+        life: u64,
+    },
+    Load {
+        at: usize,
+        life: u64,
+        load: Load,
+    },
     /// Entries for a peer are read from the log, and leave.
-    Depart { at: usize, life: u64, to: usize, request: AppendEntries },
+    Depart {
+        at: usize,
+        life: u64,
+        to: usize,
+        request: AppendEntries,
+    },
     Deliver(Packet),
     /// An asker learns that its forwarded request was lost.
     ForwardLost(Asker),
     /// A node learns that a link broke.
-    Notice { at: usize, life: u64, event: Event },
+    Notice {
+        at: usize,
+        life: u64,
+        event: Event,
+    },
     Ask,
     Fault,
-    DiskFreed { at: usize },
-    DiskFast { at: usize },
-    Restart { at: usize },
+    DiskFreed {
+        at: usize,
+    },
+    DiskFast {
+        at: usize,
+    },
+    Restart {
+        at: usize,
+    },
 }
 
 /// A node's machine: it outlives the node's lives.
@@ -286,7 +314,10 @@ impl<'t> World<'t> {
         );
         self.note(|| {
             let LogReport { persisted, budget_bytes, disk_full, .. } = &report;
-            format!("n{} flushed write {persisted}, room {budget_bytes}, full {disk_full}, failed {failed}", at + 1)
+            format!(
+                "n{} flushed write {persisted}, room {budget_bytes}, full {disk_full}, failed {failed}",
+                at + 1
+            )
         });
         self.post(at, Event::Log(report));
         // Nothing is appended to a log that failed: the node hears of it now.

@@ -2,8 +2,8 @@
 
 use super::{Happening, World, place_of, role_number};
 use crate::node::{
-    Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest, Replied,
-    Token,
+    Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest,
+    Replied, Token,
 };
 use crate::raft::AppendEntries;
 use crate::sim::checks::Checks;
@@ -21,7 +21,11 @@ impl World<'_> {
         }
         self.check_turn(at)?;
         for (to, message) in effects.messages {
-            Checks::message_leaves(self.machines[at].identity.node, &message, self.machines[at].disk.durable())?;
+            Checks::message_leaves(
+                self.machines[at].identity.node,
+                &message,
+                self.machines[at].disk.durable(),
+            )?;
             self.send_message(at, place_of(to), message);
         }
         for answer in effects.answers {
@@ -114,7 +118,9 @@ impl World<'_> {
 
     fn send_message(&mut self, at: usize, to: usize, message: PeerMessage) {
         let request = match message {
-            PeerMessage::Heartbeat(request) => append_of(self.machines[at].identity.node, &request, Vec::new()),
+            PeerMessage::Heartbeat(request) => {
+                append_of(self.machines[at].identity.node, &request, Vec::new())
+            }
             PeerMessage::Append { request, payloads: Payloads::Cached(entries) } => {
                 append_of(self.machines[at].identity.node, &request, entries)
             }
@@ -124,9 +130,7 @@ impl World<'_> {
                 self.plan(in_us, Happening::Depart { at, life, to, request });
                 return;
             }
-            PeerMessage::Vote(vote) => {
-                PeerRequest::Vote { candidate: self.machines[at].identity.node, vote }
-            }
+            PeerMessage::Vote(vote) => PeerRequest::Vote { candidate: self.machines[at].identity.node, vote },
         };
         self.send_request(at, to, request);
     }

@@ -94,6 +94,9 @@ impl World<'_> {
             if node.applied() != last.index || node.raft().last() != last {
                 return Some(format!("n{} has applied {} of {last}", at + 1, node.applied()));
             }
+            if machine.flush_planned || node.status().disk_full {
+                return Some(format!("n{}: its disk is at work, or full", at + 1));
+            }
             if let Some(what) = self.busy(node) {
                 return Some(format!("n{}: {what}", at + 1));
             }
@@ -130,7 +133,8 @@ impl World<'_> {
                 model.revision()
             );
             let page = store.list(b"", b"", u32::MAX, usize::MAX, false);
-            let differs = page.items.iter().find(|item| model.get(&item.key, model.revision()) != Some(&item.stored));
+            let differs =
+                page.items.iter().find(|item| model.get(&item.key, model.revision()) != Some(&item.stored));
             ensure!(differs.is_none(), "n{} holds {differs:?}", at + 1);
             ensure!(page.items.len() == model.len(), "n{} holds {} keys", at + 1, page.items.len());
             ensure!(node.status().refused_messages == 0, "n{} refused a message", at + 1);
