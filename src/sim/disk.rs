@@ -12,6 +12,9 @@ use super::scenario::Scenario;
 use crate::storage::{Log, LogError, LogOptions, LogReport, MemOs, Recovered};
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, LogWrite, WriteSeq};
 
+/// Where the log is on each disk.
+const DIR: &str = "/sim";
+
 /// What a log holds, entry by entry from index 1 on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
@@ -61,6 +64,8 @@ pub(super) struct Disk {
     written: Image,
     unflushed: VecDeque<LogWrite>,
     persisted: WriteSeq,
+    /// The process was killed, and the page cache lives: all that was written must come back.
+    cache_survived: bool,
 }
 
 impl Disk {
@@ -79,6 +84,7 @@ impl Disk {
             written: Image::default(),
             unflushed: VecDeque::new(),
             persisted: WriteSeq::ZERO,
+            cache_survived: false,
         }
     }
 
@@ -102,11 +108,14 @@ impl Disk {
 
     /// Recovers the log; what comes back is checked against what was written.
     pub(super) fn open(&mut self) -> Result<(Recovered, LogReport), Violation> {
-        let dir = Path::new("/sim");
-        let opened = Log::open(self.os.clone(), dir, self.identity, self.options);
+        let opened = Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options);
         let (log, recovered) =
             opened.map_err(|error| Violation::new(format!("the log does not open: {error}")))?;
         self.durable = self.recovered_image(&log, &recovered)?;
+        if self.cache_survived && self.durable != self.written {
+            return Err(Violation::new("a killed process finds less than it had written"));
+        }
+        self.cache_survived = false;
         self.written = self.durable.clone();
         self.unflushed.clear();
         self.persisted = WriteSeq::ZERO;
@@ -207,14 +216,26 @@ impl Disk {
         }
     }
 
+    /// Power is cut in the middle of a recovery, after so many changes of the disk.
+    pub(super) fn interrupt_recovery(&mut self, changes: u64, seed: u64) {
+        self.os.stop_after(changes);
+        // Whether it came to its end or not: nobody has heard of it.
+        drop(Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options));
+        self.power_cut(seed);
+    }
+
     pub(super) fn power_cut(&mut self, seed: u64) {
         self.log = None;
+        self.cache_survived = false;
         self.os = self.os.crash(seed);
     }
 
     /// The process is gone; the page cache is not.
-    pub(super) fn kill(&mut self) {
+    ///
+    /// After a flush that failed the cache cannot be believed: recovery drops it.
+    pub(super) fn kill(&mut self, flush_failed: bool) {
         self.log = None;
+        self.cache_survived = !flush_failed;
         self.os = self.os.kill();
     }
 

@@ -134,11 +134,11 @@ impl World<'_> {
         machine.mailbox.clear();
         machine.turn_planned = false;
         machine.flush_planned = false;
-        machine.flush_will_fail = false;
         machine.paused_until_us = 0;
+        let flush_failed = std::mem::take(&mut machine.flush_will_fail);
         match fall {
             Fall::PowerCut => machine.disk.power_cut(seed),
-            Fall::Kill => machine.disk.kill(),
+            Fall::Kill => machine.disk.kill(flush_failed),
         }
         self.exchanges.retain(|_, exchange| exchange.at != at);
         self.awaited.retain(|asker| asker.node != at);
@@ -161,6 +161,13 @@ impl World<'_> {
     pub(super) fn start(&mut self, at: usize) -> Result<(), Violation> {
         if self.machines[at].node.is_some() {
             return Ok(());
+        }
+        if self.faults_are_on && self.mischief.percent(15) {
+            let (changes, seed) = (self.mischief.below(12), self.mischief.seed());
+            self.note(|| {
+                format!("n{} starts, and loses its power after {changes} changes of the disk", at + 1)
+            });
+            self.machines[at].disk.interrupt_recovery(changes, seed);
         }
         let opened = self.machines[at].disk.open();
         let (recovered, report) =
