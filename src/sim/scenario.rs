@@ -75,6 +75,8 @@ pub struct Scenario {
     pub fault_gap_us: u64,
     /// How long a node is away after it fell.
     pub downtime_us: u64,
+    /// Won elections whose winner is cut off or loses its power at once.
+    pub ambush_percent: u64,
     /// Messages that are lost.
     pub loss_percent: u64,
     /// Messages that arrive twice.
@@ -128,6 +130,7 @@ impl Scenario {
             faults: Fault::ALL.to_vec(),
             fault_gap_us: 150_000,
             downtime_us: 150_000,
+            ambush_percent: 10,
             loss_percent: 2,
             duplicate_percent: 2,
             reorder_percent: 5,
@@ -163,6 +166,7 @@ impl Scenario {
             fault_gap_us: chance.pick(&[40_000, 150_000, 500_000]),
             downtime_us: chance.pick(&[1_000, 50_000, 400_000]),
             faults,
+            ambush_percent: chance.pick(&[0, 0, 60, 90]),
             loss_percent: chance.pick(&[0, 0, 2, 10, 25]),
             duplicate_percent: chance.pick(&[0, 0, 5, 20]),
             reorder_percent: chance.pick(&[0, 0, 10, 60]),

@@ -61,6 +61,11 @@ enum Happening {
         life: u64,
         event: Event,
     },
+    PowerCut {
+        at: usize,
+        life: u64,
+    },
+    LinksHeal,
     Ask,
     Fault,
     DiskFreed {
@@ -223,18 +228,21 @@ impl<'t> World<'t> {
                 self.depart(at, to, &request);
             }
             Happening::Notice { at, life, event } if self.lives(at, life) => self.post(at, event),
+            Happening::PowerCut { at, life } if self.lives(at, life) => self.power_cut(at),
             // It belonged to a life that is over.
             Happening::Tick { .. }
             | Happening::Turn { .. }
             | Happening::Flush { .. }
             | Happening::Load { .. }
             | Happening::Depart { .. }
+            | Happening::PowerCut { .. }
             | Happening::Notice { .. } => {}
             Happening::Deliver(packet) => self.deliver(packet),
             Happening::ForwardLost(asker) => {
                 let reason = "the link broke".to_owned();
                 self.forward_done(asker, Err(ForwardFailure::Lost { reason }));
             }
+            Happening::LinksHeal => self.network.heal(),
             Happening::Ask => self.ask(),
             Happening::Fault => self.fault()?,
             Happening::DiskFreed { at } => self.free_disk(at),

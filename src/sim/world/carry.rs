@@ -91,7 +91,9 @@ impl World<'_> {
         let disks: Vec<_> = self.machines.iter().map(|machine| &machine.disk).collect();
         let machine = &self.machines[at];
         let node = machine.node.as_ref().expect("only a living node takes a turn");
+        let terms_led = self.checks.terms_led();
         self.checks.after_turn(at, machine.life, node, &disks, &mut self.clients)?;
+        let won = self.checks.terms_led() > terms_led;
         let raft = node.raft();
         let hash = node.store().state_hash();
         let numbers = [
@@ -113,6 +115,9 @@ impl World<'_> {
                 node.applied()
             )
         });
+        if won {
+            self.ambush(at);
+        }
         Ok(())
     }
 

@@ -64,6 +64,31 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Something befalls a node that has just won an election: it is cut off, or loses its power soon, or both. Entries
+    /// of its term are then in few logs, which is what the rules on commitment are for (Raft §5.4.2, figure 8).
+    pub(super) fn ambush(&mut self, at: usize) {
+        if !self.faults_are_on || !self.mischief.percent(self.scenario.ambush_percent) {
+            return;
+        }
+        self.faults += 1;
+        let (cut_off, power_cut) = (self.mischief.percent(60), self.mischief.percent(80));
+        self.note(|| format!("n{} won and is ambushed: cut off {cut_off}, power cut {power_cut}", at + 1));
+        if cut_off {
+            for other in (0..self.machines.len()).filter(|&other| other != at) {
+                if self.mischief.percent(70) {
+                    self.network.cut(at, other);
+                }
+            }
+            let in_us = self.mischief.below(2 * ELECTION_US);
+            self.plan(in_us, Happening::LinksHeal);
+        }
+        if power_cut {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(3 * (self.scenario.message_us + self.scenario.flush_us));
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
+    }
+
     /// The leader of the highest term.
     pub(super) fn newest_leader(&self) -> Option<usize> {
         let leaders = self.machines.iter().enumerate().filter_map(|(at, machine)| {
@@ -122,6 +147,12 @@ impl World<'_> {
         let fall = self.mischief.pick(&[Fall::PowerCut, Fall::Kill]);
         self.fall(at, fall);
         Ok(())
+    }
+
+    pub(super) fn power_cut(&mut self, at: usize) {
+        if self.faults_are_on {
+            self.fall(at, Fall::PowerCut);
+        }
     }
 
     fn fall(&mut self, at: usize, fall: Fall) {
