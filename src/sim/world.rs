@@ -4,6 +4,7 @@
 //! The agenda is ordered by time and then by when it was planned, so a seed has one history only.
 
 mod carry;
+mod deliver;
 mod faults;
 mod settle;
 
@@ -13,14 +14,12 @@ use super::chance::Chance;
 use super::checks::{Checks, Named};
 use super::clients::Clients;
 use super::disk::Disk;
-use super::network::{Asker, Body, Network, Packet};
+use super::network::{Asker, Network, Packet};
 use super::scenario::{ELECTION_TICKS, ELECTION_US, Scenario, TICK_MS};
 use super::trace::Trace;
 use super::{Summary, Violation, ensure};
 use crate::limits::Limits;
-use crate::node::{
-    Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, PeerRequest, RequestError, RoleName, Token,
-};
+use crate::node::{Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, RoleName, Token};
 use crate::raft::{self, AppendEntries, ReplyTo};
 use crate::storage::LogReport;
 use crate::types::{ClusterId, Identity, Member, NodeId};
@@ -336,53 +335,6 @@ impl<'t> World<'t> {
         Ok(())
     }
 
-    fn deliver(&mut self, packet: Packet) {
-        let Packet { from, to, .. } = packet;
-        if self.network.is_cut(from, to) || self.machines[to].node.is_none() {
-            if let Some(asker) = packet.asker() {
-                self.lose_forward(asker);
-            }
-            return;
-        }
-        self.delivered += 1;
-        match packet.body {
-            Body::Request { envelope, request } => {
-                let reply_to = ReplyTo(self.number());
-                let named = match &request {
-                    PeerRequest::Append(append) => Some(Named {
-                        prev: append.prev,
-                        entries: append.entries.iter().map(|entry| entry.id).collect(),
-                    }),
-                    PeerRequest::Vote { .. } => None,
-                };
-                self.exchanges.insert(reply_to, Exchange { at: to, asker: from, named });
-                self.post(to, Event::PeerRequest { envelope, reply_to, request });
-            }
-            Body::Response { envelope, response } => {
-                self.post(to, Event::PeerResponse { envelope, response });
-            }
-            Body::Forward { asker, request, timeout_ms } => {
-                let token = Token(self.number());
-                self.forwarded.insert(token, (to, asker));
-                self.post(to, Event::Forwarded { token, request, timeout_ms });
-            }
-            Body::ForwardAnswer { asker, result } => {
-                self.forward_done(asker, result.map_err(|error| as_failure(error, id_of(from))));
-            }
-        }
-    }
-
-    fn forward_done(&mut self, asker: Asker, result: Result<crate::node::ForwardAnswer, ForwardFailure>) {
-        if self.awaited.remove(&asker) && self.lives(asker.node, asker.life) {
-            self.post(asker.node, Event::ForwardDone { id: asker.id, result });
-        }
-    }
-
-    fn lose_forward(&mut self, asker: Asker) {
-        let in_us = self.timing.below(ELECTION_US / 2);
-        self.plan(in_us, Happening::ForwardLost(asker));
-    }
-
     /// Clients ask.
     fn ask(&mut self) {
         if !self.faults_are_on {
@@ -428,24 +380,6 @@ impl<'t> World<'t> {
             raft,
             tick_ms: TICK_MS,
             seed: self.timing.seed(),
-        }
-    }
-}
-
-/// What an asker hears of a leader's error, as the links have it.
-fn as_failure(error: RequestError, leader: NodeId) -> ForwardFailure {
-    match error {
-        RequestError::NotLeader { .. } => ForwardFailure::NotTaken,
-        RequestError::DiskFull { .. } => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
-        RequestError::Replaced => ForwardFailure::Refused(RequestError::Replaced),
-        RequestError::UnknownOutcome { reason } => ForwardFailure::Lost { reason },
-        RequestError::Overloaded { .. }
-        | RequestError::LeaderOverloaded(_)
-        | RequestError::NoLeader { .. }
-        | RequestError::Refused(_)
-        | RequestError::ShuttingDown
-        | RequestError::ReadTimedOut { .. } => {
-            ForwardFailure::Refused(RequestError::Refused(error.to_string()))
         }
     }
 }
