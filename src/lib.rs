@@ -7,6 +7,7 @@ pub mod kv;
 pub mod limits;
 pub mod node;
 pub mod raft;
+pub mod sim;
 pub mod storage;
 pub mod types;
 

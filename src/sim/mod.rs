@@ -1,0 +1,81 @@
+//! A simulated cluster: production nodes, their production log, recovery and state machine, on simulated disks and a
+//! simulated network, one thread, one seed, no clock.
+//!
+//! [`run`] plays one seed: for a while clients ask and things go wrong; at every event the cluster is checked against
+//! what must always hold. Then the faults stop, and the cluster must get back to work: a leader, equal logs and states, a
+//! write that succeeds, nothing left on its way, every caller answered exactly once.
+//!
+//! Where to read on:
+//! - `scenario`: what a seed makes of a run
+//! - `world`: the order of events, and how a node's effects are carried out
+//! - `network`, `disk`, `clients`: the simulated surroundings
+//! - `checks`, `model`: what must hold
+//!
+//! A seed replays to the same trace, on every machine: [`Trace::hash`] is the same. Of the nodes' two outer shells, the
+//! actor and the edges, nothing runs here; a disk of a node that is up never damages what it has flushed.
+
+mod chance;
+mod checks;
+mod clients;
+mod disk;
+mod model;
+mod network;
+mod scenario;
+mod trace;
+mod world;
+
+use std::fmt;
+
+pub use scenario::{Fault, Scenario};
+pub use trace::Trace;
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(String);
+
+impl Violation {
+    fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Leaves with a [`Violation`] if the condition does not hold.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::sim::Violation::new(format!($($message)+)));
+        }
+    };
+}
+use ensure;
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Entries that were committed.
+    pub committed: u64,
+    /// Terms that had a leader.
+    pub terms_led: u64,
+    /// Answers that clients heard.
+    pub answers: u64,
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Messages that were delivered.
+    pub delivered: u64,
+}
+
+/// Plays a scenario. The trace says what happened, also when a node panics.
+///
+/// # Errors
+/// The first thing that must never be.
+pub fn run(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, Violation> {
+    world::World::new(scenario.clone(), trace)?.play()
+}

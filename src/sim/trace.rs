@@ -1,0 +1,69 @@
+//! What happened in a run: a hash of all of it, and on demand the last lines to read.
+
+use std::collections::VecDeque;
+
+/// So many lines are kept.
+const KEPT_LINES: usize = 200;
+/// A line is cut behind so much.
+const LINE_CHARS: usize = 400;
+
+/// The trace of a run.
+///
+/// Lines are made only when somebody wants to read them: a run that failed is run again with a readable trace.
+#[derive(Debug)]
+pub struct Trace {
+    hash: u64,
+    step: u64,
+    readable: bool,
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    /// A trace that keeps its hash only.
+    pub fn hashed() -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, step: 0, readable: false, lines: VecDeque::new() }
+    }
+
+    /// A trace that also keeps its last lines.
+    pub fn readable() -> Self {
+        Self { readable: true, ..Self::hashed() }
+    }
+
+    /// The hash of everything that happened: the same seed gives the same hash.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How much has happened.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The last lines.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    pub(super) fn next_step(&mut self) {
+        self.step += 1;
+    }
+
+    pub(super) fn mix(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            self.hash = (self.hash.rotate_left(5) ^ number).wrapping_mul(0x0100_0000_01b3_9e37);
+        }
+    }
+
+    pub(super) fn note(&mut self, now_us: u64, line: impl FnOnce() -> String) {
+        if !self.readable {
+            return;
+        }
+        if self.lines.len() == KEPT_LINES {
+            self.lines.pop_front();
+        }
+        let (ms, us) = (now_us / 1000, now_us % 1000);
+        // Values may be long.
+        let text: String = line().chars().take(LINE_CHARS).collect();
+        self.lines.push_back(format!("{:>6} {ms:>5}.{us:03} ms  {text}", self.step));
+    }
+}

@@ -1,0 +1,230 @@
+//! What goes wrong, and how nodes come back.
+
+use super::{Happening, World, id_of};
+use crate::node::{Event, Node};
+use crate::sim::Violation;
+use crate::sim::scenario::{ELECTION_US, Fault};
+
+/// How a node falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fall {
+    PowerCut,
+    Kill,
+}
+
+impl World<'_> {
+    /// The next fault strikes.
+    pub(super) fn fault(&mut self) -> Result<(), Violation> {
+        if !self.faults_are_on {
+            return Ok(());
+        }
+        let gap_us = self.mischief.between(1, self.scenario.fault_gap_us);
+        self.plan(gap_us, Happening::Fault);
+        let fault = self.scenario.faults[self.mischief.index(self.scenario.faults.len())];
+        let at = self.mischief.index(self.machines.len());
+        self.faults += 1;
+        self.note(|| format!("fault: {fault:?} (n{})", at + 1));
+        let up = self.machines[at].node.is_some();
+        match fault {
+            Fault::PowerCut if up => self.fall(at, Fall::PowerCut),
+            Fault::Kill if up => self.fall(at, Fall::Kill),
+            Fault::Stop if up => self.stop(at)?,
+            Fault::FlushFailure if up => {
+                self.machines[at].flush_will_fail = true;
+                self.plan_flush(at);
+            }
+            Fault::PowerCut | Fault::Kill | Fault::Stop | Fault::FlushFailure => {}
+            Fault::LeaderPowerCut => {
+                if let Some(leader) = self.newest_leader() {
+                    self.fall(leader, Fall::PowerCut);
+                }
+            }
+            Fault::Partition => self.partition(),
+            Fault::OneWayCut => {
+                let to = self.mischief.index(self.machines.len());
+                self.network.cut(at, to);
+            }
+            Fault::Heal => self.network.heal(),
+            Fault::LinkReset => self.reset_links(at, 100),
+            Fault::Pause => {
+                self.machines[at].paused_until_us = self.now_us + self.mischief.below(4 * ELECTION_US);
+            }
+            Fault::SlowDisk => {
+                self.machines[at].disk_is_slow = true;
+                let in_us = self.mischief.below(6 * ELECTION_US);
+                self.plan(in_us, Happening::DiskFast { at });
+            }
+            Fault::FullDisk if up => {
+                self.set_full(at, true);
+                let in_us = self.mischief.below(6 * ELECTION_US);
+                self.plan(in_us, Happening::DiskFreed { at });
+            }
+            Fault::FullDisk => {}
+        }
+        Ok(())
+    }
+
+    /// Something befalls a node that has just won an election: it is cut off, or loses its power soon, or both. Entries
+    /// of its term are then in few logs, which is what the rules on commitment are for (Raft §5.4.2, figure 8).
+    pub(super) fn ambush(&mut self, at: usize) {
+        if !self.faults_are_on || !self.mischief.percent(self.scenario.ambush_percent) {
+            return;
+        }
+        self.faults += 1;
+        let (cut_off, power_cut) = (self.mischief.percent(60), self.mischief.percent(80));
+        self.note(|| format!("n{} won and is ambushed: cut off {cut_off}, power cut {power_cut}", at + 1));
+        if cut_off {
+            for other in (0..self.machines.len()).filter(|&other| other != at) {
+                if self.mischief.percent(70) {
+                    self.network.cut(at, other);
+                }
+            }
+            let in_us = self.mischief.below(2 * ELECTION_US);
+            self.plan(in_us, Happening::LinksHeal);
+        }
+        if power_cut {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(3 * (self.scenario.message_us + self.scenario.flush_us));
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
+    }
+
+    /// The leader of the highest term.
+    pub(super) fn newest_leader(&self) -> Option<usize> {
+        let leaders = self.machines.iter().enumerate().filter_map(|(at, machine)| {
+            let raft = machine.node.as_ref()?.raft();
+            raft.is_leader().then(|| (raft.term(), at))
+        });
+        leaders.max().map(|(_, at)| at)
+    }
+
+    /// Two groups do not hear each other; sometimes only one way.
+    fn partition(&mut self) {
+        self.network.heal();
+        let nodes = self.machines.len();
+        let side: Vec<bool> = (0..nodes).map(|_| self.mischief.percent(50)).collect();
+        let one_way = self.mischief.percent(25);
+        for from in 0..nodes {
+            for to in 0..nodes {
+                if side[from] != side[to] && (side[from] || !one_way) {
+                    self.network.cut(from, to);
+                }
+            }
+        }
+    }
+
+    /// The links between a node and others break; both ends notice.
+    fn reset_links(&mut self, at: usize, percent: u64) {
+        for other in 0..self.machines.len() {
+            if other == at || !self.mischief.percent(percent) {
+                continue;
+            }
+            for (near, far) in [(at, other), (other, at)] {
+                self.notice(near, Event::LinkLost { to: id_of(far) });
+                self.notice(near, Event::StreamLost { from: id_of(far) });
+            }
+        }
+    }
+
+    /// The process is asked to stop: every caller is answered, the log is flushed and marked.
+    fn stop(&mut self, at: usize) -> Result<(), Violation> {
+        let machine = &mut self.machines[at];
+        let replies = machine.node.as_mut().map(Node::shut_down).unwrap_or_default();
+        for (token, replied) in replies {
+            self.reply(at, token, replied)?;
+        }
+        let failed = self.machines[at].disk.mark().failed;
+        let may_fail = self.machines[at].disk_is_full || self.machines[at].flush_will_fail;
+        if let Some(why) = failed.filter(|_| !may_fail) {
+            return Err(Violation::new(format!("n{} cannot mark its log: {why}", at + 1)));
+        }
+        self.fall(at, Fall::Kill);
+        Ok(())
+    }
+
+    /// The log failed, and the process ends; with or without the power.
+    pub(super) fn fall_after_log_failure(&mut self, at: usize) -> Result<(), Violation> {
+        let fall = self.mischief.pick(&[Fall::PowerCut, Fall::Kill]);
+        self.fall(at, fall);
+        Ok(())
+    }
+
+    pub(super) fn power_cut(&mut self, at: usize) {
+        if self.faults_are_on {
+            self.fall(at, Fall::PowerCut);
+        }
+    }
+
+    fn fall(&mut self, at: usize, fall: Fall) {
+        self.note(|| format!("n{} falls: {fall:?}", at + 1));
+        let seed = self.mischief.seed();
+        self.set_full(at, false);
+        let machine = &mut self.machines[at];
+        machine.node = None;
+        machine.life += 1;
+        machine.mailbox.clear();
+        machine.turn_planned = false;
+        machine.flush_planned = false;
+        machine.paused_until_us = 0;
+        let flush_failed = std::mem::take(&mut machine.flush_will_fail);
+        match fall {
+            Fall::PowerCut => machine.disk.power_cut(seed),
+            Fall::Kill => machine.disk.kill(flush_failed),
+        }
+        self.exchanges.retain(|_, exchange| exchange.at != at);
+        self.awaited.retain(|asker| asker.node != at);
+        self.clients.forget(at);
+        let stranded: Vec<_> = self.forwarded.extract_if(.., |_, (asked, _)| *asked == at).collect();
+        for (_, (_, asker)) in stranded {
+            self.lose_forward(asker);
+        }
+        for other in (0..self.machines.len()).filter(|&other| other != at) {
+            if self.mischief.percent(70) {
+                self.notice(other, Event::LinkLost { to: id_of(at) });
+                self.notice(other, Event::StreamLost { from: id_of(at) });
+            }
+        }
+        let in_us = self.mischief.between(0, self.scenario.downtime_us);
+        self.plan(in_us, Happening::Restart { at });
+    }
+
+    /// A node starts, with what its disk recovers.
+    pub(super) fn start(&mut self, at: usize) -> Result<(), Violation> {
+        if self.machines[at].node.is_some() {
+            return Ok(());
+        }
+        if self.faults_are_on && self.mischief.percent(15) {
+            let (changes, seed) = (self.mischief.below(12), self.mischief.seed());
+            self.note(|| {
+                format!("n{} starts, and loses its power after {changes} changes of the disk", at + 1)
+            });
+            self.machines[at].disk.interrupt_recovery(changes, seed);
+        }
+        let opened = self.machines[at].disk.open();
+        let (recovered, report) =
+            opened.map_err(|violation| Violation::new(format!("n{}: {violation}", at + 1)))?;
+        let last = recovered.entries.last().map(|entry| entry.id);
+        self.note(|| format!("n{} starts with {:?}, last {last:?}", at + 1, recovered.hard_state));
+        let config = self.config(at);
+        let machine = &mut self.machines[at];
+        machine.node = Some(Node::new(config, &recovered, &report));
+        let life = machine.life;
+        self.checks.born(at);
+        let in_us = self.timing.below(10_000);
+        self.plan(in_us, Happening::Tick { at, life });
+        Ok(())
+    }
+
+    fn set_full(&mut self, at: usize, full: bool) {
+        self.machines[at].disk_is_full = full;
+        self.machines[at].disk.set_full(full);
+    }
+
+    /// There is room again: the log finds out with its next flush.
+    pub(super) fn free_disk(&mut self, at: usize) {
+        self.set_full(at, false);
+        if self.machines[at].node.is_some() {
+            self.plan_flush(at);
+        }
+    }
+}
