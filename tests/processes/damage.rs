@@ -2,18 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
-use super::support::{Cluster, Node, newest_segment, run};
+use super::support::{Cluster, Node, run, segments};
 
-/// Where in the newest segment this text stands last.
-fn find(node: &Node, text: &str) -> (std::path::PathBuf, u64) {
-    let path = newest_segment(&node.data_dir);
-    let bytes = fs::read(&path).expect("a segment");
-    let found = bytes.windows(text.len()).rposition(|window| window == text.as_bytes());
-    (path, found.expect("the text is in the log") as u64)
+/// The segment in which this text stands, and where.
+fn find(node: &Node, text: &str) -> (PathBuf, u64) {
+    let mut places = segments(&node.data_dir).into_iter().filter_map(|path| {
+        let bytes = fs::read(&path).expect("a segment");
+        let found = bytes.windows(text.len()).position(|window| window == text.as_bytes())?;
+        Some((path, found as u64))
+    });
+    places.next().expect("the text is in the log")
 }
 
-fn flip_bit(path: &std::path::Path, offset: u64) {
+fn flip_bit(path: &Path, offset: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("a segment");
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).expect("readable");
@@ -49,7 +52,7 @@ async fn pitfall_67_a_torn_tail_is_cut_and_said() {
     node.set("kept", "1").await.expect("acknowledged");
     node.terminate();
     // What a power cut leaves of a write that nobody was promised: garbage behind the last record.
-    let path = newest_segment(&node.data_dir);
+    let (path, _) = find(node, "kept");
     let bytes = fs::read(&path).expect("a segment");
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") as u64 + 1;
     let behind = end.next_multiple_of(8);

@@ -1,6 +1,6 @@
 //! Nodes that are told to stop, and processes that must not start.
 
-use super::support::{Cluster, run};
+use super::support::{Cluster, free_ports, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_a_node_in_order() {
@@ -35,8 +35,9 @@ async fn a_port_in_use_is_said_in_a_line() {
     let cluster = Cluster::start(1).await;
     let data_dir = tempfile::tempdir().expect("a directory");
     let client = format!("--listen-client-urls=http://127.0.0.1:{}", cluster.nodes[0].client_port);
+    let peer = format!("--listen-peer-urls=http://127.0.0.1:{}", free_ports(1)[0]);
     let data = format!("--data-dir={}", data_dir.path().join("n").display());
-    let (code, _, errors) = run(&["serve", &client, "--listen-peer-urls=http://127.0.0.1:0", &data]);
+    let (code, _, errors) = run(&["serve", &client, &peer, &data]);
     assert_eq!(code, 1, "{errors}");
     let said = errors.lines().last().expect("a line");
     assert!(said.contains("cannot listen on") && said.contains("--listen-client-urls"), "{errors}");

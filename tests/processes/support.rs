@@ -244,7 +244,7 @@ pub(crate) async fn pause() {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
@@ -256,11 +256,6 @@ pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
         Command::new(env!("CARGO_BIN_EXE_lograft")).args(arguments).output().expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
-}
-
-/// The newest segment file of a data directory.
-pub(crate) fn newest_segment(data_dir: &Path) -> PathBuf {
-    segments(data_dir).pop().expect("a segment")
 }
 
 /// The segment files of a data directory, oldest first.
