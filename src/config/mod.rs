@@ -13,7 +13,7 @@
 //! and says of each value where it came from. A key of the file that no setting has is an error, not a shrug.
 //!
 //! # The way through this module
-//! [`settings`] is the table; [`Layers`] merges; [`ServerConfig::from_layers`] checks, and knows what contradicts what;
+//! [`settings()`] is the table; [`Layers`] merges; [`ServerConfig::from_layers`] checks, and knows what contradicts what;
 //! [`ServerConfig::found`] makes the identity of a new data directory, [`ServerConfig::reconcile`] compares with the
 //! one that a directory already has.
 //!
