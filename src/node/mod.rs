@@ -189,12 +189,18 @@ impl Node {
                 self.on_peer_request(envelope, reply_to, request, effects);
             }
             // A peer answers.
-            Event::PeerResponse { envelope, response } => match envelope.check(self.identity) {
-                Ok(()) => {
-                    self.step(Input::Response { from: envelope.from, response }, Carried::Nothing, effects)
+            Event::PeerResponse { envelope, response } => {
+                match envelope.check(self.identity).and_then(|()| peer::check_response(&response)) {
+                    Ok(()) => {
+                        self.step(
+                            Input::Response { from: envelope.from, response },
+                            Carried::Nothing,
+                            effects,
+                        );
+                    }
+                    Err(_) => self.refused_messages += 1,
                 }
-                Err(_) => self.refused_messages += 1,
-            },
+            }
             // A peer is probably dead.
             Event::StreamLost { from } => self.step(Input::StreamLost { from }, Carried::Nothing, effects),
             // What was on its way to a peer is lost.

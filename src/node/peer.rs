@@ -5,7 +5,7 @@
 
 use crate::kv::Command;
 use crate::limits::Limits;
-use crate::raft::{self, ReplyTo};
+use crate::raft::{self, AppendResult, ReplyTo};
 use crate::types::{ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, NodeId, Term};
 
 /// Terms and indexes from outside stay below this, so that counting on never overflows. Nobody gets there by counting.
@@ -205,6 +205,29 @@ impl PeerRequest {
                 plausible("last_log_term", vote.last.term.get())
             }
         }
+    }
+}
+
+/// Whether an answer can be what an honest node says. Its term is adopted if it is higher, so it must leave room to
+/// count on.
+///
+/// # Errors
+/// [`Refusal`], which names what does not fit.
+pub(super) fn check_response(response: &raft::Response) -> Result<(), Refusal> {
+    match response {
+        raft::Response::AppendEntries(answer) => {
+            plausible("term", answer.term.get())?;
+            match answer.result {
+                AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {
+                    plausible("match_index", match_index.get())
+                }
+                AppendResult::Conflict { conflict } => {
+                    plausible("conflict_index", conflict.index.get())?;
+                    plausible("conflict_term", conflict.term.get())
+                }
+            }
+        }
+        raft::Response::RequestVote(answer) => plausible("term", answer.term.get()),
     }
 }
 

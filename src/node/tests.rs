@@ -502,6 +502,20 @@ fn pitfall_66_numbers_that_no_cluster_reaches_are_refused() {
 }
 
 #[test]
+fn pitfall_66_an_answer_with_a_term_that_no_cluster_reaches_is_refused() {
+    let mut bench = of_three();
+    bench.elect();
+    let term = Term::new(u64::MAX);
+    let vote = RequestVoteResponse { term, granted: false, pre_vote: false };
+    let result = AppendResult::Matched { match_index: LogIndex::ZERO };
+    let append = AppendEntriesResponse { term, request_id: 1, read_round: 0, result };
+    bench.respond(N2, Response::RequestVote(vote));
+    bench.respond(N2, Response::AppendEntries(append));
+    assert!(bench.node.raft().is_leader(), "no term was looked at");
+    assert_eq!(bench.node.status().refused_messages, 2);
+}
+
+#[test]
 fn a_command_that_the_state_machine_does_not_know_stops_the_node() {
     let mut bench = of_three();
     let unknown = Bytes::from_static(br#"{"command":"SWAP","key":"a","value":"b"}"#);
