@@ -1,7 +1,5 @@
 //! Real nodes as processes of their own: killed, started again, told to stop, given damaged disks.
 
-#![cfg(feature = "server")]
-
 mod by_hand;
 mod damage;
 mod kill;
