@@ -330,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_tells_each_limit_with_its_default() {
+        let readme = include_str!("../../README.md");
+        for setting in settings().iter().filter(|setting| ["Limits", "Timing"].contains(&setting.group)) {
+            let start = format!("| `--{}` | ", setting.name);
+            let row = readme.lines().find_map(|line| line.strip_prefix(&start));
+            let told = row.and_then(|rest| rest.split(" | ").next()).expect(&start);
+            let (number, unit) = told.split_once(' ').unwrap_or((told, ""));
+            let unit = match unit {
+                "MiB" => 1 << 20,
+                "KiB" => 1 << 10,
+                "ms" | "" => 1,
+                other => panic!("{other:?} of {start}"),
+            };
+            let told = number.parse::<f64>().unwrap() * f64::from(unit);
+            assert_eq!(
+                Some(told),
+                setting.default.as_ref().map(|default| default.parse().unwrap()),
+                "{start}"
+            );
+        }
+    }
+
+    #[test]
     fn serve_keeps_only_what_was_said() {
         let cli = Cli::try_parse_from(["lograft", "serve", "--max-key-bytes", "7"]).unwrap();
         let Verb::Serve(args) = cli.verb else { panic!("a serve") };
