@@ -43,9 +43,10 @@ Examples:
       --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
       one of three; start the same on the other two with their names and addresses
 
-Each setting is taken from the first place that has it: the flag, the environment (LOGRAFT_ and the flag in upper
-case: LOGRAFT_DATA_DIR), the TOML file named by --config-file (the flags without dashes are its keys), the default.
-`lograft config` takes the same flags, prints the result and says where each value came from.
+Each setting is taken from the first place that has it: the flag, the environment
+(LOGRAFT_ and the flag in upper case: LOGRAFT_DATA_DIR), the TOML file named by
+--config-file (the flags without dashes are its keys), the default. `lograft config`
+takes the same flags, prints the result and says where each value came from.
 Sizes may be written with KiB, MiB or GiB.";
 
 /// A Raft-replicated key-value node, and what to talk to it with.
@@ -224,9 +225,10 @@ pub(super) struct LogArgs {
 /// Flags of the nodes may follow behind `--`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ports: node 1 serves clients on 2379 and peers on 2380, node i of 2 to 6 on i0000 more (22379 and 22380, 32379 and
-32380, …), nodes 7 to 9 on i00 more (3079 and 3080, …). With --base-client-port P node i serves clients on P + 2(i − 1)
-and peers on the port behind it.
+Ports: node 1 serves clients on 2379 and peers on 2380, node i of 2 to 6 on i0000 more
+(22379 and 22380, 32379 and 32380, …), nodes 7 to 9 on i00 more (3079 and 3080, …).
+With --base-client-port P node i serves clients on P + 2(i − 1) and peers on the port
+behind it.
 
 Each node writes what it has to say into DIR/NAME.log. They end with this process, however it ends.")]
 pub(super) struct ClusterArgs {
@@ -325,6 +327,29 @@ mod tests {
         let Verb::Get(args) = cli.verb else { panic!("a get") };
         let shown: Vec<String> = args.client.endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["http://a:1", "http://b:2"]);
+    }
+
+    #[test]
+    fn the_readme_tells_each_limit_with_its_default() {
+        let readme = include_str!("../../README.md");
+        for setting in settings().iter().filter(|setting| ["Limits", "Timing"].contains(&setting.group)) {
+            let start = format!("| `--{}` | ", setting.name);
+            let row = readme.lines().find_map(|line| line.strip_prefix(&start));
+            let told = row.and_then(|rest| rest.split(" | ").next()).expect(&start);
+            let (number, unit) = told.split_once(' ').unwrap_or((told, ""));
+            let unit = match unit {
+                "MiB" => 1 << 20,
+                "KiB" => 1 << 10,
+                "ms" | "" => 1,
+                other => panic!("{other:?} of {start}"),
+            };
+            let told = number.parse::<f64>().unwrap() * f64::from(unit);
+            assert_eq!(
+                Some(told),
+                setting.default.as_ref().map(|default| default.parse().unwrap()),
+                "{start}"
+            );
+        }
     }
 
     #[test]

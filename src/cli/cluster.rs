@@ -34,6 +34,7 @@ const RESTART_AFTER: Duration = Duration::from_secs(2);
 /// Runs a cluster until it is interrupted.
 pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     let plan = Plan::new(args).map_err(|message| Failure::new(Code::BadArguments, message))?;
+    plan.try_directories().map_err(|message| Failure::new(Code::Error, message))?;
     plan.try_ports().map_err(|message| Failure::new(Code::Error, message))?;
     make_dir(&args.data_dir).map_err(|error| {
         Failure::new(Code::Error, format!("cannot make the directory {}: {error}", args.data_dir.display()))

@@ -49,7 +49,7 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => failure,
-            Err(error) => Self::new(Code::Error, format!("{error:#}")),
+            Err(error) => Self::new(Code::Error, with_causes(&error)),
         }
     }
 }
@@ -61,6 +61,18 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The error and its causes, each unless it was said already: some errors have their cause in the middle of a sentence.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
+}
 
 /// One line on stderr. If nobody reads it there is nobody to tell.
 pub(super) fn say(message: &str) {
@@ -118,5 +130,7 @@ mod tests {
         assert_eq!(Failure::from(anyhow::Error::from(failure.clone())), failure);
         let error = anyhow::anyhow!("inner").context("outer");
         assert_eq!(Failure::from(error), Failure::new(Code::Error, "outer: inner"));
+        let error = anyhow::anyhow!("inner").context("inner: what to do");
+        assert_eq!(Failure::from(error), Failure::new(Code::Error, "inner: what to do"), "nothing twice");
     }
 }

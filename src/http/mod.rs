@@ -93,13 +93,15 @@ impl Resource {
     }
 }
 
+/// Whether whoever asks speaks gRPC.
+pub(crate) fn is_grpc(request: &Request<Body>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Answers a request that is not for a gRPC service of this port.
 pub async fn dispatch(service: HttpService, request: Request<Body>) -> Response<Body> {
-    let is_grpc = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
+    if is_grpc(&request) {
         let message = format!("no service for {} on this port", request.uri().path());
         return tonic::Status::unimplemented(message).into_http();
     }

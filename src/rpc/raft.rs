@@ -93,8 +93,14 @@ impl Raft for RaftService {
         let (answers, answered) = mpsc::channel(most + 1);
         let reply_to = self.port.stream_opened(answers.clone()).await.map_err(gone)?;
         let slots = Arc::new(Semaphore::new(most));
-        let receiver =
-            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots) };
+        let receiver = AppendReceiver {
+            port: self.port.clone(),
+            reply_to,
+            answers,
+            slots: Arc::clone(&slots),
+            most,
+            patience: Duration::from_millis(self.limits().request_timeout_ms),
+        };
         tokio::spawn(receiver.run(request.into_inner()));
 
         let identity = self.port.identity();
@@ -151,6 +157,10 @@ struct AppendReceiver {
     answers: mpsc::Sender<AnswerToPeer>,
     /// One for each request that may be unanswered at a time.
     slots: Arc<Semaphore>,
+    /// How many slots there are.
+    most: usize,
+    /// How long the last answers are waited for.
+    patience: Duration,
 }
 
 impl AppendReceiver {
@@ -183,12 +193,27 @@ impl AppendReceiver {
                         let _ = self.answers.try_send(Err(refusal));
                     }
                 },
-                Ok(None) => return true,
+                Ok(None) => {
+                    // Nothing came that would take this one.
+                    self.slots.add_permits(1);
+                    self.last_answers().await;
+                    return true;
+                }
                 Err(status) => {
                     debug!(%status, "a stream of appends broke");
                     return false;
                 }
             }
+        }
+    }
+
+    /// Whoever ends its requests may still wait for answers; one that is withheld until a flush comes later than the end.
+    async fn last_answers(&self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.slots.acquire_many(all) => {}
+            () = self.answers.closed() => {}
+            () = tokio::time::sleep(self.patience) => {}
         }
     }
 }

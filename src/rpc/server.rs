@@ -13,7 +13,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -102,7 +103,16 @@ pub fn client_router(handle: NodeHandle, info: ServerInfo) -> Router {
 /// What peers reach: `raft` (the service `lograft.v1.Raft`), health and reflection.
 pub fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
     let routes = Routes::new(raft).add_service(HealthServer::new(HealthService::of_peers(handle)));
-    with_reflection(routes, &["lograft.v1.Raft"]).prepare().into_axum_router()
+    with_reflection(routes, &["lograft.v1.Raft"]).into_axum_router().fallback(for_clients).with_state(())
+}
+
+/// Answers on the peer port what is none of the peers' business.
+async fn for_clients(request: Request<axum::body::Body>) -> axum::response::Response {
+    let message = format!("no service for {} on this port: it is the peers'", request.uri().path());
+    if http::is_grpc(&request) {
+        return tonic::Status::unimplemented(message).into_http();
+    }
+    (StatusCode::NOT_FOUND, message + "\n").into_response()
 }
 
 /// Adds reflection, which lists `services`, health and itself, both in v1 and in the v1alpha that older tools speak.

@@ -448,8 +448,14 @@ async fn http1_bodies_of_unknown_length_are_read_to_their_end() {
 
 #[tokio::test]
 async fn an_unknown_service_or_method_is_unimplemented() {
-    let (port, _) = port().await;
-    for path in ["/lograft.v1.Kv/Nothing", "/lograft.v2.Kv/Set"] {
+    let (clients, _) = port().await;
+    let peers = Port::open_peers(Limits::default()).await;
+    let cases = [
+        (&clients, "/lograft.v1.Kv/Nothing"),
+        (&clients, "/lograft.v2.Kv/Set"),
+        (&peers, "/lograft.v1.Kv/Set"),
+    ];
+    for (port, path) in cases {
         let mut grpc = tonic::client::Grpc::new(port.channel().await);
         grpc.ready().await.unwrap();
         let codec = tonic_prost::ProstCodec::<v1::SetRequest, v1::SetResponse>::default();
@@ -457,6 +463,17 @@ async fn an_unknown_service_or_method_is_unimplemented() {
         let refused = grpc.unary(Request::new(set("k", "v")), path, codec).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
     }
+}
+
+#[tokio::test]
+async fn the_peer_port_says_that_it_is_not_for_clients() {
+    let port = Port::open_peers(Limits::default()).await;
+    let mut kv = KvClient::new(port.channel().await);
+    let refused = kv.set(set("k", "v")).await.unwrap_err();
+    let message = "no service for /lograft.v1.Kv/Set on this port: it is the peers'";
+    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, message));
+    let answer = http1(&port, b"GET /v1/kv/k HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("it is the peers'"), "{answer}");
 }
 
 #[tokio::test]

@@ -207,6 +207,20 @@ impl Node {
         }
     }
 
+    /// Its status, as soon as it answers.
+    pub(crate) async fn eventually_status(&self) -> v1::StatusResponse {
+        let begun = Instant::now();
+        loop {
+            match self.status().await {
+                Ok(status) => return status,
+                Err(error) => {
+                    assert!(begun.elapsed() < PATIENCE, "{}: {error}\n{}", self.name, self.log_tail())
+                }
+            }
+            pause().await;
+        }
+    }
+
     fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();

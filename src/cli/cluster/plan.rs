@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use super::super::args::ClusterArgs;
+use crate::storage::Directory;
+use crate::types::Member;
 
 /// A cluster on this machine.
 #[derive(Clone, Debug)]
@@ -93,6 +95,38 @@ impl Plan {
         format!("lograft {}", words.join(" "))
     }
 
+    /// Whether the data directories, those that are there, hold nodes of a cluster with these nodes and ports.
+    ///
+    /// # Errors
+    /// The first one that does not, its members, and what to do.
+    pub(super) fn try_directories(&self) -> Result<(), String> {
+        let same = |member: &Member, node: &NodePlan| {
+            member.name == node.name && member.peer_urls == [format!("http://{}", node.peer())]
+        };
+        for node in &self.nodes {
+            // A directory that cannot be read, or is in use, is for the node to explain.
+            let Ok(directory) = Directory::open_for_inspection(&node.data_dir) else { continue };
+            let Some(meta) = directory.meta() else { continue };
+            let members = &meta.members;
+            let all = self.nodes.iter().all(|node| members.iter().any(|member| same(member, node)));
+            if all && members.len() == self.nodes.len() {
+                continue;
+            }
+            let members: Vec<String> = members
+                .iter()
+                .map(|member| format!("{}={}", member.name, member.peer_urls.join(",")))
+                .collect();
+            return Err(format!(
+                "{} belongs to a cluster of {} ({}), and members and ports cannot be changed yet: give the --nodes and \
+                 --base-client-port that it was made with, or another --data-dir; nothing was started",
+                node.data_dir.display(),
+                members.len(),
+                members.join(" ")
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether every port is free.
     ///
     /// # Errors
@@ -157,11 +191,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::types::{ClusterId, NodeId};
 
     fn plan(nodes: u16, base: Option<u16>) -> Result<Plan, String> {
+        plan_in(Path::new("d d"), nodes, base)
+    }
+
+    fn plan_in(dir: &Path, nodes: u16, base: Option<u16>) -> Result<Plan, String> {
         Plan::new(&ClusterArgs {
             nodes,
-            data_dir: "d d".into(),
+            data_dir: dir.into(),
             no_restart: false,
             base_client_port: base,
             serve_flags: vec!["--log-level".to_owned(), "debug".to_owned()],
@@ -201,6 +240,37 @@ mod tests {
             assert_eq!(config.found(0).unwrap().members.len(), 3);
         }
         assert!(plan.command_line(0).contains("--data-dir 'd d/n1.lograft'"));
+    }
+
+    #[test]
+    fn a_directory_of_a_cluster_with_other_nodes_or_ports_is_named() {
+        use crate::storage::{FORMAT_VERSION, Meta};
+        let dir = tempfile::tempdir().unwrap();
+        let plan = |nodes, base| plan_in(dir.path(), nodes, base).unwrap();
+        let three = plan(3, None);
+        assert_eq!(three.try_directories(), Ok(()), "nothing is there yet");
+        let member = |node: &NodePlan| Member {
+            id: NodeId::new(u64::from(node.client_port)),
+            name: node.name.clone(),
+            peer_urls: vec![format!("http://{}", node.peer())],
+        };
+        let meta = Meta {
+            format_version: FORMAT_VERSION,
+            cluster_id: ClusterId::new(1),
+            node_id: NodeId::new(22_379),
+            name: "n2".to_owned(),
+            members: three.nodes.iter().map(member).collect(),
+        };
+        Directory::open(&three.nodes[1].data_dir).unwrap().initialize(meta).unwrap();
+        assert_eq!(three.try_directories(), Ok(()));
+        for other in [plan(5, None), plan(2, None), plan(3, Some(40_000))] {
+            let line = other.try_directories().unwrap_err();
+            for part in
+                ["n2.lograft belongs to a cluster of 3", "n1=http://127.0.0.1:2380", "nothing was started"]
+            {
+                assert!(line.contains(part), "{line}");
+            }
+        }
     }
 
     #[test]
