@@ -2,15 +2,21 @@
 //!
 //! Each node has a disk that keeps exactly what was flushed. After every step the cluster checks what must always hold:
 //! one leader a term (Raft §5.2), committed entries never change (§5.4), each request is answered at most once, and no
-//! promise runs ahead of the disk.
+//! promise runs ahead of the disk. What a step cannot see, the logs of all nodes together, is checked on demand.
+
+mod checks;
+mod journal;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lograft::raft::{
-    Append, AppendResult, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId,
+    Append, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId,
     ReadOutcome, ReplyTo, Request, Response, RoleName, Write,
 };
 use lograft::types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term, WriteSeq};
+
+pub(crate) use journal::Event;
+use journal::Journal;
 
 /// The election timeout of these tests.
 pub(crate) const TIMEOUT: u32 = 20;
@@ -22,9 +28,10 @@ pub(crate) struct Cluster {
     /// What is on its way, oldest first.
     pub(crate) network: VecDeque<Packet>,
     cut: BTreeSet<(NodeId, NodeId)>,
-    config: fn(NodeId) -> Config,
+    config: Box<dyn Fn(NodeId) -> Config>,
     leaders: BTreeMap<Term, NodeId>,
-    committed: BTreeMap<LogIndex, Term>,
+    committed: BTreeMap<LogIndex, Committed>,
+    journal: Option<Journal>,
     pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
     last_read: u64,
     last_reply: u64,
@@ -43,6 +50,14 @@ pub(crate) struct Node {
     configuration: Configuration,
     disk: Disk,
     unflushed: VecDeque<(Write, Vec<EntryMeta>)>,
+}
+
+/// A committed entry.
+#[derive(Clone, Copy)]
+struct Committed {
+    entry_term: Term,
+    /// It was committed in this term or before.
+    seen_in: Term,
 }
 
 /// What a crash leaves.
@@ -114,16 +129,17 @@ impl Cluster {
         Self::with_config(nodes, test_config)
     }
 
-    pub(crate) fn with_config(nodes: &[(u64, &[u64])], config: fn(NodeId) -> Config) -> Self {
+    pub(crate) fn with_config(nodes: &[(u64, &[u64])], config: impl Fn(NodeId) -> Config + 'static) -> Self {
         let ids: Vec<_> = nodes.iter().zip(1..).map(|(_, node)| id(node)).collect();
         let configuration = Configuration::new(ids.iter().copied());
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             network: VecDeque::new(),
             cut: BTreeSet::new(),
-            config,
+            config: Box::new(config),
             leaders: BTreeMap::new(),
             committed: BTreeMap::new(),
+            journal: None,
             reads: BTreeMap::new(),
             last_read: 0,
             last_reply: 0,
@@ -164,6 +180,16 @@ impl Cluster {
         self.nodes[&id(node)].halted.as_ref()
     }
 
+    /// Whether a node runs: it has not crashed, and has not halted.
+    pub(crate) fn is_up(&self, node: u64) -> bool {
+        self.nodes[&id(node)].is_up()
+    }
+
+    /// The log of a node, durable or not.
+    pub(crate) fn entries(&self, node: u64) -> Vec<EntryId> {
+        self.nodes[&id(node)].entries()
+    }
+
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.nodes.keys().map(|node| node.get()).collect()
     }
@@ -195,15 +221,25 @@ impl Cluster {
             return Effects::default();
         }
         let term_before = state.raft.term();
+        let log_before = if self.journal.is_some() { state.entries() } else { Vec::new() };
         let effects = state.raft.step(input);
         assert!(state.raft.term() >= term_before, "terms do not go back");
         if let Some(halt) = &effects.halt {
             state.halted = Some(halt.clone());
+            self.note(Event::Halted { node: id(node), halt: halt.clone() });
             return effects;
+        }
+        if effects.changed {
+            let changed = state.changed();
+            self.note(changed);
         }
         if let Some(write) = effects.write {
             let entries = written_entries(&write, request_entries, &sizes);
-            state.unflushed.push_back((write, entries));
+            self.note_write(id(node), &write, &entries, log_before);
+            self.nodes.get_mut(&id(node)).expect("a node").unflushed.push_back((write, entries));
+        }
+        if let Some(commit) = effects.committed {
+            self.note(Event::Committed { node: id(node), commit });
         }
         self.check(node, &effects);
         for outgoing in effects.messages.clone() {
@@ -212,6 +248,7 @@ impl Cluster {
         for &read in &effects.reads {
             let (ReadOutcome::ReadAt { id, .. } | ReadOutcome::Lost { id }) = read;
             assert_eq!(self.reads.insert(id, read), None, "each read is answered once");
+            self.note(Event::Read(read));
         }
         effects
     }
@@ -224,29 +261,13 @@ impl Cluster {
                 (to, Message::Response(response))
             }
         };
-        if !self.cut.contains(&(from, to)) {
-            self.network.push_back(Packet { from, to, message });
+        let lost = self.cut.contains(&(from, to));
+        let packet = Packet { from, to, message };
+        if self.journal.is_some() {
+            self.note(Event::Sent { packet: packet.clone(), lost });
         }
-    }
-
-    fn check(&mut self, node: u64, effects: &Effects) {
-        let state = self.nodes.get_mut(&id(node)).expect("a node");
-        let raft = &state.raft;
-        if raft.is_leader() {
-            let leader = *self.leaders.entry(raft.term()).or_insert(id(node));
-            assert_eq!(leader, id(node), "two leaders in term {}", raft.term());
-        }
-        if let Some(commit) = effects.committed {
-            for i in state.checked + 1..=commit.get() {
-                let ours = raft.term_at(index(i)).expect("what is committed is in the log");
-                let theirs = *self.committed.entry(index(i)).or_insert(ours);
-                assert_eq!(theirs, ours, "another entry was committed at {i}");
-            }
-            assert!(state.checked < commit.get(), "commit does not go back");
-            state.checked = commit.get();
-        }
-        for message in &effects.messages {
-            state.check_durable(message);
+        if !lost {
+            self.network.push_back(packet);
         }
     }
 
@@ -415,6 +436,11 @@ impl Cluster {
         }
     }
 
+    /// Messages from one node to another arrive again.
+    pub(crate) fn mend_one_way(&mut self, from: u64, to: u64) {
+        self.cut.remove(&(id(from), id(to)));
+    }
+
     /// All links work.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
@@ -427,6 +453,13 @@ impl Cluster {
         state.unflushed.clear();
         self.network.retain(|packet| packet.from != id(node) && packet.to != id(node));
         self.unanswered.retain(|_, at| *at != id(node));
+    }
+
+    /// A node loses its disk, and starts again as if it were new: Raft does not allow for this.
+    pub(crate) fn wipe(&mut self, node: u64) {
+        self.crash(node);
+        let configuration = self.nodes[&id(node)].configuration.clone();
+        self.start(id(node), configuration, Disk::default());
     }
 
     /// A node starts again with what it had flushed.
@@ -490,32 +523,15 @@ impl Node {
         !self.crashed && self.halted.is_none()
     }
 
-    /// No message but a pre-vote leaves in a term that is not durable, no vote and no acknowledgement before its flush.
-    fn check_durable(&self, message: &Outgoing) {
-        let durable = self.disk.hard_state;
-        match message {
-            Outgoing::Request { request: Request::RequestVote(vote), .. } if vote.pre_vote => {}
-            Outgoing::Request { request: Request::RequestVote(vote), .. } => {
-                assert_eq!(durable, HardState { term: vote.term, vote: Some(self.raft.id()) });
-            }
-            Outgoing::Request { request: Request::AppendEntries(append), .. } => {
-                assert_eq!(durable.term, append.term);
-            }
-            Outgoing::Response { response: Response::RequestVote(vote), .. }
-                if vote.pre_vote && vote.granted => {}
-            Outgoing::Response { response: Response::RequestVote(vote), to, .. } => {
-                assert_eq!(durable.term, vote.term);
-                assert!(!vote.granted || durable.vote == Some(*to));
-            }
-            Outgoing::Response { response: Response::AppendEntries(append), .. } => {
-                assert_eq!(durable.term, append.term);
-                if let AppendResult::Matched { match_index } = append.result {
-                    let entry_term = self.raft.term_at(match_index).expect("what matched is in the log");
-                    let entry = EntryId::new(entry_term, match_index);
-                    assert!(self.disk.has(entry), "{entry} was acknowledged before it was durable");
-                }
-            }
-        }
+    /// The log, durable or not.
+    fn entries(&self) -> Vec<EntryId> {
+        let ids = (1..=self.raft.last().index.get()).map(index);
+        ids.map(|i| EntryId::new(self.raft.term_at(i).expect("in the log"), i)).collect()
+    }
+
+    fn changed(&self) -> Event {
+        let raft = &self.raft;
+        Event::Changed { node: raft.id(), role: raft.role(), term: raft.term(), leader: raft.leader() }
     }
 }
 

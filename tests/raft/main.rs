@@ -7,3 +7,5 @@ mod paper;
 mod partitions;
 mod pitfalls;
 mod random;
+mod script;
+mod scripts;
