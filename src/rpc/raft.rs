@@ -94,7 +94,7 @@ impl Raft for RaftService {
         let reply_to = self.port.stream_opened(answers.clone()).await.map_err(gone)?;
         let slots = Arc::new(Semaphore::new(most));
         let receiver =
-            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots) };
+            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots), most };
         tokio::spawn(receiver.run(request.into_inner()));
 
         let identity = self.port.identity();
@@ -151,6 +151,8 @@ struct AppendReceiver {
     answers: mpsc::Sender<AnswerToPeer>,
     /// One for each request that may be unanswered at a time.
     slots: Arc<Semaphore>,
+    /// How many they are.
+    most: usize,
 }
 
 impl AppendReceiver {
@@ -163,10 +165,8 @@ impl AppendReceiver {
     /// Until the stream ends. Answers whether its sender closed it in order.
     async fn receive(&self, stream: &mut Streaming<v1::AppendEntriesRequest>) -> bool {
         loop {
-            let Ok(slot) = self.slots.acquire().await else { return true };
-            slot.forget();
             let message = tokio::select! {
-                message = stream.message() => message,
+                message = self.next_message(stream) => message,
                 // Whoever listened to the answers is gone; nobody waits for more of them.
                 () = self.answers.closed() => return false,
             };
@@ -183,7 +183,7 @@ impl AppendReceiver {
                         let _ = self.answers.try_send(Err(refusal));
                     }
                 },
-                Ok(None) => return true,
+                Ok(None) => return self.answered().await,
                 Err(status) => {
                     debug!(%status, "a stream of appends broke");
                     return false;
@@ -193,6 +193,32 @@ impl AppendReceiver {
     }
 }
 
+impl AppendReceiver {
+    /// The next message, as soon as there is a slot for its answer. The slot is used up.
+    async fn next_message(
+        &self,
+        stream: &mut Streaming<v1::AppendEntriesRequest>,
+    ) -> Result<Option<v1::AppendEntriesRequest>, Status> {
+        use_slot(&self.slots).await;
+        stream.message().await
+    }
+
+    /// The sender has closed its side; it still hears what it asked. Whether it did.
+    async fn answered(&self) -> bool {
+        // The end of the stream has used one slot up.
+        let others = u32::try_from(self.most - 1).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.slots.acquire_many(others) => true,
+            () = self.answers.closed() => false,
+        }
+    }
+}
+
+/// Cancel safe.
+async fn use_slot(slots: &Semaphore) {
+    slots.acquire().await.expect("nobody closes the slots").forget();
+}
+
 async fn receive_forwards(
     service: RaftService,
     mut stream: Streaming<v1::ForwardRequest>,
@@ -200,10 +226,13 @@ async fn receive_forwards(
     slots: Arc<Semaphore>,
 ) {
     loop {
-        let Ok(slot) = slots.acquire().await else { return };
-        slot.forget();
+        let next = async {
+            use_slot(&slots).await;
+            stream.message().await
+        };
         let message = tokio::select! {
-            message = stream.message() => message,
+            message = next => message,
+            // Also while all slots are used: nobody will give them back.
             () = answers.closed() => return,
         };
         let Ok(Some(message)) = message else { return };
