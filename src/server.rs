@@ -296,3 +296,18 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A server that was dropped has stopped.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "the link is broken")]
+    async fn pitfall_54_a_task_that_panics_takes_the_node_down() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("the link is broken") });
+        let bound = Duration::from_secs(20);
+        let _ = tokio::time::timeout(bound, raise_panics(&mut tasks)).await;
+    }
+}

@@ -63,11 +63,11 @@ pub(crate) use handle::{Asked, ClientMessage, Completion, PendingRequest};
 pub use handle::{ForwardReply, NodeHandle};
 #[cfg(feature = "server")]
 pub use outbox::{Outbox, Parcel};
+pub use peer::{Append, Envelope, Payloads, PeerAnswer, PeerMessage, PeerRequest, Refusal};
 #[cfg(all(test, feature = "server"))]
 pub(crate) use port::PeerInput;
 #[cfg(feature = "server")]
 pub use port::{ActorGone, AnswerToPeer, PeerPort};
-pub use peer::{Append, Envelope, Payloads, PeerAnswer, PeerMessage, PeerRequest, Refusal};
 pub use request::{
     Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, RequestError, Status,
 };

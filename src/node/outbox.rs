@@ -10,9 +10,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::event::{Forward, ForwardId, ForwardedRequest};
 use super::peer::{Payloads, PeerMessage};

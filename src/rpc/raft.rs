@@ -287,3 +287,6 @@ fn refused(refusal: &Refusal) -> Status {
 fn gone(_: crate::node::ActorGone) -> Status {
     Status::unavailable("the node is shutting down")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use super::support::{Cluster, Node, newest_segment, run};
+use crate::support::{Cluster, Node, newest_segment, run};
 
 /// Where in the newest segment this text stands last.
 fn find(node: &Node, text: &str) -> (std::path::PathBuf, u64) {
