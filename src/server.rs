@@ -69,7 +69,7 @@ pub struct Server {
     stop_actor: Option<oneshot::Sender<()>>,
     stop_ports: watch::Sender<bool>,
     ports: JoinSet<()>,
-    _links: JoinSet<()>,
+    links: JoinSet<()>,
     _directory: Directory,
 }
 impl Server {
@@ -141,7 +141,7 @@ impl Server {
             stop_actor: Some(stop_actor),
             stop_ports,
             ports,
-            _links: links,
+            links,
             _directory: directory,
         })
     }
@@ -174,6 +174,9 @@ impl Server {
                 (&mut self.actor).await
             }
             end = &mut self.actor => end,
+            // Without one of these the node would go on half deaf, and nobody would know.
+            () = raise_panics(&mut self.links) => unreachable!("it only ends by a panic"),
+            () = raise_panics(&mut self.ports) => unreachable!("it only ends by a panic"),
         };
         let end = end.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         if end == ActorEnd::ShutDown {
@@ -277,7 +280,34 @@ fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
+/// Waits for a task to panic, and panics with it.
+async fn raise_panics(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    std::future::pending().await
+}
+
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A server that was dropped has stopped.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "the link is broken")]
+    async fn pitfall_54_a_task_that_panics_takes_the_node_down() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("the link is broken") });
+        let bound = Duration::from_secs(20);
+        let _ = tokio::time::timeout(bound, raise_panics(&mut tasks)).await;
+    }
 }

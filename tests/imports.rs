@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client/tests", EDGE_TESTS),
     ("http/tests", EDGE_TESTS),
     ("rpc/tests", EDGE_TESTS),
+    ("rpc/raft/tests", EDGE_TESTS),
     // What puts it all together.
     ("server", &["config", "rpc", "proto", "node", "raft", "storage", "types", "limits"]),
     ("cli", &[ANY]),
@@ -61,7 +62,18 @@ const CRATES: &[(&str, &[&str])] = &[
     // The node itself is synchronous: only what stands between it and the runtime knows the runtime.
     (
         "tokio",
-        &["node/actor", "node/handle", "node/outbox", "rpc", "http", "client", "cli", "server", "main"],
+        &[
+            "node/actor",
+            "node/handle",
+            "node/outbox",
+            "node/port",
+            "rpc",
+            "http",
+            "client",
+            "cli",
+            "server",
+            "main",
+        ],
     ),
 ];
 
@@ -72,7 +84,11 @@ const WORLD: &[&str] = &["fs", "net", "process", "env", "thread", "time", "os"];
 const WORLDLESS: &[&str] = &["types", "limits", "raft", "kv", "node"];
 
 /// In those the exceptions: what stands between the node and the runtime.
-const WORLDLY: &[&str] = &["node/actor", "node/handle", "node/outbox"];
+const WORLDLY: &[&str] = &["node/actor", "node/handle", "node/outbox", "node/port"];
+
+/// What asks for the time of day, and the one place that may: the program's own log says when things happened.
+const WALL_CLOCK: &[&str] = &["SystemTime", "UNIX_EPOCH", "chrono"];
+const TELLS_THE_TIME: &str = "src/cli/";
 
 /// The one file with `unsafe` in it.
 const UNSAFE: &str = "src/storage/mmap.rs";
@@ -82,6 +98,15 @@ fn every_room_uses_only_what_the_rule_allows() {
     let breaches: Vec<_> =
         sources("src").iter().flat_map(|(path, text)| import_breaches(path, text)).collect();
     assert_none(&breaches);
+}
+
+#[test]
+fn pitfall_77_nothing_depends_on_the_wall_clock() {
+    let breaches: Vec<_> =
+        sources("src").iter().flat_map(|(path, text)| wall_clock_breaches(path, text)).collect();
+    assert_none(&breaches);
+    assert_eq!(wall_clock_breaches("src/node/actor.rs", "\nlet now = SystemTime::now();").len(), 1);
+    assert_eq!(wall_clock_breaches("src/node/actor.rs", "let now = tokio::time::Instant::now();").len(), 0);
 }
 
 #[test]
@@ -322,6 +347,15 @@ fn unsafe_breaches(path: &str, text: &str) -> Vec<Breach> {
     }
     let found = tokens(text).into_iter().filter(|token| token.text == "unsafe");
     let what = format!("unsafe belongs into {UNSAFE}");
+    found.map(|token| Breach { path: path.to_owned(), line: token.line, what: what.clone() }).collect()
+}
+
+fn wall_clock_breaches(path: &str, text: &str) -> Vec<Breach> {
+    if path.starts_with(TELLS_THE_TIME) {
+        return Vec::new();
+    }
+    let found = tokens(text).into_iter().filter(|token| WALL_CLOCK.contains(&token.text.as_ref()));
+    let what = "the time of day is asked for: it jumps".to_owned();
     found.map(|token| Breach { path: path.to_owned(), line: token.line, what: what.clone() }).collect()
 }
 

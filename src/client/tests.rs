@@ -65,7 +65,7 @@ async fn without_any_connection_each_endpoint_is_named_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_sent_is_never_sent_again() {
+async fn pitfall_52_a_write_that_was_sent_is_never_sent_again() {
     let port = Port::open(Limits::default()).await;
     let (broken, server) = breaking(1).await;
     let client = client(&[broken, port.address.to_string()]);

@@ -8,166 +8,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
-use super::event::{
-    Effects, Event, ForwardAnswer, ForwardFailure, ForwardId, HaltReason, Load, Replied, Token,
+use super::event::{Effects, Event, ForwardFailure, HaltReason, Load, Replied, Token};
+use super::handle::{
+    Asked, ClientMessage, Completion, ForwardReply, NodeHandle, PendingRequest, Permit, StatusAsked,
 };
-use super::handle::{Asked, ClientMessage, Completion, ForwardReply, NodeHandle, PendingRequest, Permit};
 use super::outbox::Outbox;
-use super::peer::{Envelope, PeerAnswer, PeerRequest, Refusal};
-use super::request::{RequestError, Status};
+use super::peer::PeerAnswer;
+use super::port::{AnswerToPeer, PEER_LANE, PeerInput, PeerPort, VoteWaiting};
+use super::request::RequestError;
 use super::{Node, NodeConfig};
-use crate::limits::{KIB, MIB};
-use crate::raft::{ReplyTo, Response};
+use crate::raft::ReplyTo;
 use crate::storage::{LogReader, LogReport, LogThread, RealOs};
 use crate::types::{Entry, Identity, NodeId};
 
-/// Messages of peers that may wait for the actor; a full lane holds up the streams that fill it, one by one.
-const PEER_LANE: usize = 1024;
-
-/// Bytes of entries that may wait in it.
-const PEER_LANE_BYTES: usize = 64 * MIB;
-
 /// After the node was asked to stop it goes on so long at the most, to answer what it can.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-/// An answer to a peer's request, or why it was refused.
-pub type AnswerToPeer = Result<(NodeId, Response), Refusal>;
-
-/// What reaches the actor from the peers' side.
-#[derive(Debug)]
-pub(crate) enum PeerInput {
-    /// A stream of appends has been opened: its answers go here, which has room for all that may be asked on it.
-    StreamOpened { reply_to: ReplyTo, answers: mpsc::Sender<AnswerToPeer> },
-    /// A stream of appends has ended.
-    StreamEnded { reply_to: ReplyTo, in_order: bool },
-    /// A request on an open stream.
-    Append { envelope: Envelope, reply_to: ReplyTo, request: PeerRequest, _weight: OwnedSemaphorePermit },
-    /// A request for a vote, with the place for its answer.
-    Vote { envelope: Envelope, request: PeerRequest, answer: oneshot::Sender<AnswerToPeer> },
-    /// Something that the node is told as it is.
-    Event(Event),
-}
-
-/// How the peers' side of the edges reaches the actor. Waits while the actor is behind.
-#[derive(Clone, Debug)]
-pub struct PeerPort {
-    lane: mpsc::Sender<PeerInput>,
-    kibibytes: Arc<Semaphore>,
-    streams: Arc<AtomicU64>,
-    identity: Identity,
-}
-
-/// The actor has ended; sends to it have nowhere to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node is shutting down")]
-pub struct ActorGone;
-
-impl PeerPort {
-    /// Who this node is.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// A stream of appends has been opened; `answers` must have room for all that may be asked on it at a time.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn stream_opened(&self, answers: mpsc::Sender<AnswerToPeer>) -> Result<ReplyTo, ActorGone> {
-        let reply_to = ReplyTo(self.streams.fetch_add(1, Ordering::Relaxed));
-        self.send(PeerInput::StreamOpened { reply_to, answers }).await?;
-        Ok(reply_to)
-    }
-
-    /// A stream of appends has ended, in order or not.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn stream_ended(&self, reply_to: ReplyTo, in_order: bool) -> Result<(), ActorGone> {
-        self.send(PeerInput::StreamEnded { reply_to, in_order }).await
-    }
-
-    /// A peer asks on an open stream.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn append(
-        &self,
-        envelope: Envelope,
-        reply_to: ReplyTo,
-        request: PeerRequest,
-    ) -> Result<(), ActorGone> {
-        let kibibytes = request.size_bytes().div_ceil(KIB).clamp(1, PEER_LANE_BYTES / KIB);
-        let kibibytes = u32::try_from(kibibytes).expect("the lane's bytes are few");
-        let weight =
-            Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes).await.map_err(|_| ActorGone)?;
-        self.send(PeerInput::Append { envelope, reply_to, request, _weight: weight }).await
-    }
-
-    /// A peer asks for a vote.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn vote(&self, envelope: Envelope, request: PeerRequest) -> Result<AnswerToPeer, ActorGone> {
-        let (answer, answered) = oneshot::channel();
-        self.send(PeerInput::Vote { envelope, request, answer }).await?;
-        answered.await.map_err(|_| ActorGone)
-    }
-
-    /// A peer answers.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn response(&self, envelope: Envelope, response: Response) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::PeerResponse { envelope, response })).await
-    }
-
-    /// The link to a peer broke.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn link_lost(&self, to: NodeId) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::LinkLost { to })).await
-    }
-
-    /// A peer told where clients reach it.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn hello(&self, from: NodeId, client_urls: Vec<String>) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::Hello { from, client_urls })).await
-    }
-
-    /// An edge refused a message of a peer: it is counted.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn refused(&self) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::Refused)).await
-    }
-
-    /// What came of something forwarded.
-    ///
-    /// # Errors
-    /// [`ActorGone`]
-    pub async fn forward_done(
-        &self,
-        id: ForwardId,
-        result: Result<ForwardAnswer, ForwardFailure>,
-    ) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::ForwardDone { id, result })).await
-    }
-
-    async fn send(&self, input: PeerInput) -> Result<(), ActorGone> {
-        self.lane.send(input).await.map_err(|_| ActorGone)
-    }
-}
 
 /// Why an actor ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,17 +57,26 @@ pub struct Actor {
     pending: BTreeMap<Token, (Completion, Permit)>,
     next_token: u64,
     streams: BTreeMap<ReplyTo, AppendStream>,
-    votes: BTreeMap<ReplyTo, oneshot::Sender<AnswerToPeer>>,
-    stream_numbers: Arc<AtomicU64>,
-    asking_status: Vec<oneshot::Sender<Status>>,
+    votes: BTreeMap<ReplyTo, VoteWaiting>,
+    asking_status: Vec<StatusAsked>,
     /// What the actor itself has to tell the node in its next turn.
     own_events: Vec<Event>,
+}
+
+/// What one turn takes.
+#[derive(Debug, Default)]
+struct Turn {
+    events: Vec<Event>,
+    ticked: bool,
+    /// The bytes of these events count as waiting until the node has taken them.
+    weights: Vec<OwnedSemaphorePermit>,
 }
 
 /// A peer's stream of appends.
 #[derive(Debug)]
 struct AppendStream {
-    answers: mpsc::Sender<AnswerToPeer>,
+    /// Weak: when whoever reads the stream is gone the answers end too, and the peer hears of it.
+    answers: mpsc::WeakSender<AnswerToPeer>,
     /// The peer that speaks on it, once it has.
     from: Option<NodeId>,
 }
@@ -221,13 +92,10 @@ impl Actor {
     ) -> (Self, NodeHandle, PeerPort, BTreeMap<NodeId, Arc<Outbox>>) {
         let identity = config.identity;
         let others = config.members.iter().map(|member| member.id).filter(|id| *id != identity.node);
-        let outboxes: BTreeMap<_, _> = others.map(|id| (id, Arc::new(Outbox::new()))).collect();
+        let outboxes: BTreeMap<_, _> = others.map(|id| (id, Arc::new(Outbox::new(&config.limits)))).collect();
         let (handle, clients) = NodeHandle::new(identity.node, config.limits);
-        let (lane, peers) = mpsc::channel(PEER_LANE);
+        let (port, peers) = PeerPort::new(identity);
         let (loads, loaded) = mpsc::channel(1);
-        let stream_numbers = Arc::new(AtomicU64::new(1));
-        let kibibytes = Arc::new(Semaphore::new(PEER_LANE_BYTES / KIB));
-        let port = PeerPort { lane, kibibytes, streams: Arc::clone(&stream_numbers), identity };
         let tick = Duration::from_millis(config.tick_ms);
         let report = reports.borrow().clone();
         let actor = Self {
@@ -246,7 +114,6 @@ impl Actor {
             next_token: 0,
             streams: BTreeMap::new(),
             votes: BTreeMap::new(),
-            stream_numbers,
             asking_status: Vec::new(),
             own_events: Vec::new(),
         };
@@ -293,85 +160,104 @@ impl Actor {
     ///
     /// Cancel safe: nothing is taken from a lane before the last await.
     async fn next_turn(&mut self, ticks: &mut tokio::time::Interval) -> Option<HaltReason> {
-        let mut events = std::mem::take(&mut self.own_events);
-        if events.is_empty() {
+        let mut turn = Turn { events: std::mem::take(&mut self.own_events), ..Turn::default() };
+        if turn.events.is_empty() {
             tokio::select! {
                 biased;
-                Ok(()) = self.reports.changed() => events.push(Event::Log(self.reports.borrow_and_update().clone())),
-                Some(input) = self.peers.recv() => self.on_peer(input, &mut events),
-                Some(entries) = self.loaded.recv() => events.push(Event::Loaded { entries }),
-                _ = ticks.tick() => events.push(Event::Tick),
-                Some(message) = self.clients.recv() => self.on_client(message, &mut events),
+                changed = self.reports.changed() => match changed {
+                    Ok(()) => self.take_report(&mut turn),
+                    Err(_) => return Some(HaltReason::LogFailed("its thread has ended".to_owned())),
+                },
+                Some(input) = self.peers.recv() => self.on_peer(input, &mut turn),
+                Some(entries) = self.loaded.recv() => turn.events.push(Event::Loaded { entries }),
+                _ = ticks.tick() => turn.ticked = true,
+                Some(message) = self.clients.recv() => self.on_client(message, &mut turn),
             }
         }
-        self.drain(&mut events);
+        self.drain(&mut turn, ticks);
+        let Turn { events, weights, .. } = turn;
         let effects = self.node.turn(events);
+        drop(weights);
         if effects.halt.is_some() {
             return effects.halt;
         }
         self.carry_out(effects);
-        for asking in self.asking_status.drain(..) {
+        for asked in self.asking_status.drain(..) {
             // Whoever asked may have gone.
-            let _ = asking.send(self.node.status());
+            let _ = asked.answer.send(self.node.status());
         }
         None
     }
 
-    /// Takes all that waits, in the order of the lanes.
-    fn drain(&mut self, events: &mut Vec<Event>) {
+    /// Takes all that waits, in the order of the lanes. A lane that is filled as fast as it is emptied holds up none of
+    /// those behind it, and time least of all.
+    fn drain(&mut self, turn: &mut Turn, ticks: &mut tokio::time::Interval) {
         if self.reports.has_changed().unwrap_or(false) {
-            events.push(Event::Log(self.reports.borrow_and_update().clone()));
+            self.take_report(turn);
         }
-        while let Ok(input) = self.peers.try_recv() {
-            self.on_peer(input, events);
+        for _ in 0..PEER_LANE {
+            let Ok(input) = self.peers.try_recv() else { break };
+            self.on_peer(input, turn);
         }
+        if let Ok(entries) = self.loaded.try_recv() {
+            turn.events.push(Event::Loaded { entries });
+        }
+        // Behind the peers' messages: after a pause the leader's heartbeats count before the time without them.
+        if turn.ticked || ticks.tick().now_or_never().is_some() {
+            turn.events.push(Event::Tick);
+        }
+        // Bounded by the permits, which come back with the answers: after this turn at the earliest.
         while let Ok(message) = self.clients.try_recv() {
-            self.on_client(message, events);
+            self.on_client(message, turn);
         }
     }
 
-    fn on_client(&mut self, message: ClientMessage, events: &mut Vec<Event>) {
+    fn take_report(&mut self, turn: &mut Turn) {
+        turn.events.push(Event::Log(self.reports.borrow_and_update().clone()));
+    }
+
+    fn on_client(&mut self, message: ClientMessage, turn: &mut Turn) {
         match message {
             ClientMessage::Request(PendingRequest { asked, timeout_ms, completion, permit }) => {
                 let token = Token(self.next_token);
                 self.next_token += 1;
                 self.pending.insert(token, (completion, permit));
-                events.push(match asked {
+                turn.events.push(match asked {
                     Asked::Client(request) => Event::Client { token, request, timeout_ms },
                     Asked::Peer(request) => Event::Forwarded { token, request, timeout_ms },
                 });
             }
-            ClientMessage::Status(asking) => self.asking_status.push(asking),
+            ClientMessage::Status(asked) => self.asking_status.push(asked),
         }
     }
 
-    fn on_peer(&mut self, input: PeerInput, events: &mut Vec<Event>) {
+    fn on_peer(&mut self, input: PeerInput, turn: &mut Turn) {
         match input {
             PeerInput::StreamOpened { reply_to, answers } => {
-                self.streams.insert(reply_to, AppendStream { answers, from: None });
+                self.streams.insert(reply_to, AppendStream { answers: answers.downgrade(), from: None });
             }
             PeerInput::StreamEnded { reply_to, in_order } => {
                 let ended = self.streams.remove(&reply_to).and_then(|stream| stream.from);
                 if let Some(from) = ended.filter(|from| !in_order && !self.has_other_stream(*from, reply_to))
                 {
                     debug!(peer = %from, "its stream broke");
-                    events.push(Event::StreamLost { from });
+                    turn.events.push(Event::StreamLost { from });
                 }
             }
-            PeerInput::Append { envelope, reply_to, request, _weight } => {
+            PeerInput::Append { envelope, reply_to, request, weight } => {
+                turn.weights.push(weight);
                 if let Some(stream) = self.streams.get_mut(&reply_to)
                     && envelope.check(self.identity).is_ok()
                 {
                     stream.from = Some(envelope.from);
                 }
-                events.push(Event::PeerRequest { envelope, reply_to, request });
+                turn.events.push(Event::PeerRequest { envelope, reply_to, request });
             }
-            PeerInput::Vote { envelope, request, answer } => {
-                let reply_to = ReplyTo(self.stream_numbers.fetch_add(1, Ordering::Relaxed));
-                self.votes.insert(reply_to, answer);
-                events.push(Event::PeerRequest { envelope, reply_to, request });
+            PeerInput::Vote { envelope, reply_to, request, waiting } => {
+                self.votes.insert(reply_to, waiting);
+                turn.events.push(Event::PeerRequest { envelope, reply_to, request });
             }
-            PeerInput::Event(event) => events.push(event),
+            PeerInput::Event(event) => turn.events.push(event),
         }
     }
 
@@ -413,9 +299,9 @@ impl Actor {
     fn answer_peer(&mut self, reply_to: ReplyTo, answer: AnswerToPeer) {
         if let Some(vote) = self.votes.remove(&reply_to) {
             // The candidate may have gone.
-            let _ = vote.send(answer);
-        } else if let Some(stream) = self.streams.get(&reply_to)
-            && stream.answers.try_send(answer).is_err()
+            let _ = vote.answer.send(answer);
+        } else if let Some(answers) = self.streams.get(&reply_to).and_then(|stream| stream.answers.upgrade())
+            && answers.try_send(answer).is_err()
         {
             // The stream is ending: its end is on its way to this actor.
             debug!(?reply_to, "an answer found its stream gone");
@@ -443,9 +329,12 @@ impl Actor {
     fn load(&self, load: Load) {
         let reader = self.reader.clone();
         let loads = self.loads.clone();
-        tokio::task::spawn_blocking(move || {
-            let entries =
-                reader.read(load.first, load.last, load.max_bytes).map_err(|error| error.to_string());
+        let reading = tokio::task::spawn_blocking(move || {
+            reader.read(load.first, load.last, load.max_bytes).map_err(|error| error.to_string())
+        });
+        tokio::spawn(async move {
+            // An answer comes in any case: without one nothing would ever be applied again.
+            let entries = reading.await.unwrap_or_else(|panic| Err(panic.to_string()));
             // One load is open at a time, so there is room; the actor may have gone.
             drop(loads.try_send(entries));
         });
@@ -456,14 +345,29 @@ impl Actor {
         let waiting = std::mem::take(&mut self.pending);
         info!(waiting = waiting.len(), "the node halts");
         for (completion, _permit) in waiting.into_values() {
-            let error = RequestError::UnknownOutcome { reason: format!("the node had to stop: {halt}") };
-            match completion {
-                Completion::Oneshot(answer) => drop(answer.send(Err(error))),
-                Completion::Stream { id, answers } => {
-                    drop(answers.try_send(ForwardReply { id, result: Err(error) }));
-                }
+            let reason = format!("the node had to stop: {halt}");
+            completion.refuse(RequestError::UnknownOutcome { reason });
+        }
+        self.clients.close();
+        while let Ok(message) = self.clients.try_recv() {
+            if let ClientMessage::Request(request) = message {
+                request.completion.refuse(RequestError::ShuttingDown);
             }
         }
         ActorEnd::Halted(halt)
     }
 }
+
+impl Completion {
+    /// Answers that it was not done, or not for certain.
+    fn refuse(self, error: RequestError) {
+        match self {
+            // Whoever asked may have gone.
+            Self::Oneshot(answer) => drop(answer.send(Err(error))),
+            Self::Stream { id, answers } => drop(answers.try_send(ForwardReply { id, result: Err(error) })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,14 @@ use super::request::{Answer, Request, RequestError, Status};
 use crate::limits::{KIB, Limits};
 use crate::types::NodeId;
 
+/// Askers of a status that may be in the mailbox at a time. They have places of their own there; more of them wait.
+const STATUS_PLACES: usize = 64;
+
 /// A clone of this talks to the node's actor.
 ///
 /// # Invariants
+/// - The mailbox has a place for every permit, and places of their own for askers of a status: these never make a
+///   request be refused.
 /// - A request that is in the mailbox holds a permit until it is answered; none free: it is refused at once.
 /// - Every request is answered, at the latest when its time is over or the actor ends.
 #[derive(Clone, Debug)]
@@ -20,6 +25,7 @@ pub struct NodeHandle {
     clients: mpsc::Sender<ClientMessage>,
     requests: Arc<Semaphore>,
     kibibytes: Arc<Semaphore>,
+    status_places: Arc<Semaphore>,
     limits: Limits,
     node: NodeId,
 }
@@ -30,7 +36,14 @@ pub(crate) enum ClientMessage {
     /// A request, and where its answer goes.
     Request(PendingRequest),
     /// Asks how the node fares.
-    Status(oneshot::Sender<Status>),
+    Status(StatusAsked),
+}
+
+/// Somebody asks how the node fares.
+#[derive(Debug)]
+pub(crate) struct StatusAsked {
+    pub(crate) answer: oneshot::Sender<Status>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// A request that waits.
@@ -84,11 +97,12 @@ pub struct ForwardReply {
 impl NodeHandle {
     /// A handle, and the receiving end for the actor.
     pub(crate) fn new(node: NodeId, limits: Limits) -> (Self, mpsc::Receiver<ClientMessage>) {
-        let (clients, mailbox) = mpsc::channel(limits.max_pending_requests);
+        let (clients, mailbox) = mpsc::channel(limits.max_pending_requests + STATUS_PLACES);
         let handle = Self {
             clients,
             requests: Arc::new(Semaphore::new(limits.max_pending_requests)),
             kibibytes: Arc::new(Semaphore::new(limits.max_pending_bytes / KIB)),
+            status_places: Arc::new(Semaphore::new(STATUS_PLACES)),
             limits,
             node,
         };
@@ -154,8 +168,10 @@ impl NodeHandle {
     /// # Errors
     /// [`RequestError::ShuttingDown`] once the actor has ended.
     pub async fn status(&self) -> Result<Status, RequestError> {
+        let place = Arc::clone(&self.status_places).acquire_owned().await;
+        let place = place.map_err(|_| RequestError::ShuttingDown)?;
         let (answer, answered) = oneshot::channel();
-        let message = ClientMessage::Status(answer);
+        let message = ClientMessage::Status(StatusAsked { answer, _place: place });
         self.clients.send(message).await.map_err(|_| RequestError::ShuttingDown)?;
         answered.await.map_err(|_| RequestError::ShuttingDown)
     }

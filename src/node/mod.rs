@@ -31,6 +31,8 @@ mod actor;
 mod handle;
 #[cfg(feature = "server")]
 mod outbox;
+#[cfg(feature = "server")]
+mod port;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +52,7 @@ use waiting::Waiting;
 
 pub use crate::raft::RoleName;
 #[cfg(feature = "server")]
-pub use actor::{Actor, ActorEnd, ActorGone, AnswerToPeer, PeerPort};
+pub use actor::{Actor, ActorEnd};
 pub use event::{
     Effects, Event, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, HaltReason, Load,
     Replied, Token,
@@ -62,6 +64,10 @@ pub use handle::{ForwardReply, NodeHandle};
 #[cfg(feature = "server")]
 pub use outbox::{Outbox, Parcel};
 pub use peer::{Append, Envelope, Payloads, PeerAnswer, PeerMessage, PeerRequest, Refusal};
+#[cfg(all(test, feature = "server"))]
+pub(crate) use port::PeerInput;
+#[cfg(feature = "server")]
+pub use port::{ActorGone, AnswerToPeer, PeerPort};
 pub use request::{
     Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, RequestError, Status,
 };

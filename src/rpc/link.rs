@@ -1,8 +1,8 @@
 //! The link to one peer: a task of its own that connects, delivers what its [`Outbox`] holds, and brings back answers.
 //!
-//! One connection, one bidirectional stream of appends, one of forwarded requests; votes are single calls. Heartbeats and
-//! votes have a door of their own out of the box, so that entries that must be read from the disk first hold up nothing
-//! but entries.
+//! One connection, one bidirectional stream of appends, one of forwarded requests; votes are single calls. Each kind has
+//! a door of its own out of the box, so that entries that must be read from the disk first hold up nothing but entries,
+//! and requests that the leader is slow to take nothing but requests.
 //!
 //! When anything on the link breaks, all of it is torn down: the core is told that what was on its way is lost, forwarded
 //! requests that had left have an unknown outcome, those that had not are given back. Then it connects again, after a
@@ -170,7 +170,8 @@ impl Link {
         let append_answers = client.append_entries(ReceiverStream::new(append_queue)).await?.into_inner();
         let forward_answers = client.forward(ReceiverStream::new(forward_queue)).await?.into_inner();
         tokio::try_join!(
-            self.deliver_urgent(client, &appends, &forwards, outstanding),
+            self.deliver_urgent(client, &appends),
+            self.deliver_forwards(&forwards, outstanding),
             self.deliver_entries(&appends),
             self.bring_back_appends(append_answers),
             self.bring_back_forwards(forward_answers, outstanding),
@@ -182,8 +183,6 @@ impl Link {
         &self,
         client: RaftClient<Channel>,
         appends: &mpsc::Sender<v1::AppendEntriesRequest>,
-        forwards: &mpsc::Sender<v1::ForwardRequest>,
-        outstanding: &Outstanding,
     ) -> Result<Never, Broken> {
         loop {
             match self.outbox.next_urgent().await {
@@ -192,11 +191,24 @@ impl Link {
                     let message = wire::append_to_wire(self.envelope(), &heartbeat, Vec::new());
                     appends.send(message).await.map_err(|_| Broken::Ended)?;
                 }
-                Parcel::Forward(Forward { id, request, timeout_ms, to: _ }) => {
+            }
+        }
+    }
+
+    async fn deliver_forwards(
+        &self,
+        forwards: &mpsc::Sender<v1::ForwardRequest>,
+        outstanding: &Outstanding,
+    ) -> Result<Never, Broken> {
+        loop {
+            // A place first: what is taken out of the box leaves at once, or was not taken.
+            let place = forwards.reserve().await.map_err(|_| Broken::Ended)?;
+            match self.outbox.next_forward().await {
+                Ok(Forward { id, request, timeout_ms, to: _ }) => {
                     outstanding.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-                    let message = wire::forward_to_wire(self.envelope(), id.0, timeout_ms, request);
-                    forwards.send(message).await.map_err(|_| Broken::Ended)?;
+                    place.send(wire::forward_to_wire(self.envelope(), id.0, timeout_ms, request));
                 }
+                Err(id) => self.port.forward_done(id, Err(ForwardFailure::NotTaken)).await?,
             }
         }
     }

@@ -93,14 +93,8 @@ impl Raft for RaftService {
         let (answers, answered) = mpsc::channel(most + 1);
         let reply_to = self.port.stream_opened(answers.clone()).await.map_err(gone)?;
         let slots = Arc::new(Semaphore::new(most));
-        let receiver = AppendReceiver {
-            port: self.port.clone(),
-            reply_to,
-            answers,
-            slots: Arc::clone(&slots),
-            most,
-            patience: Duration::from_millis(self.limits().request_timeout_ms),
-        };
+        let receiver =
+            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots), most };
         tokio::spawn(receiver.run(request.into_inner()));
 
         let identity = self.port.identity();
@@ -157,10 +151,8 @@ struct AppendReceiver {
     answers: mpsc::Sender<AnswerToPeer>,
     /// One for each request that may be unanswered at a time.
     slots: Arc<Semaphore>,
-    /// How many slots there are.
+    /// How many they are.
     most: usize,
-    /// How long the last answers are waited for.
-    patience: Duration,
 }
 
 impl AppendReceiver {
@@ -173,10 +165,8 @@ impl AppendReceiver {
     /// Until the stream ends. Answers whether its sender closed it in order.
     async fn receive(&self, stream: &mut Streaming<v1::AppendEntriesRequest>) -> bool {
         loop {
-            let Ok(slot) = self.slots.acquire().await else { return true };
-            slot.forget();
             let message = tokio::select! {
-                message = stream.message() => message,
+                message = self.next_message(stream) => message,
                 // Whoever listened to the answers is gone; nobody waits for more of them.
                 () = self.answers.closed() => return false,
             };
@@ -193,12 +183,7 @@ impl AppendReceiver {
                         let _ = self.answers.try_send(Err(refusal));
                     }
                 },
-                Ok(None) => {
-                    // Nothing came that would take this one.
-                    self.slots.add_permits(1);
-                    self.last_answers().await;
-                    return true;
-                }
+                Ok(None) => return self.answered().await,
                 Err(status) => {
                     debug!(%status, "a stream of appends broke");
                     return false;
@@ -206,16 +191,32 @@ impl AppendReceiver {
             }
         }
     }
+}
 
-    /// Whoever ends its requests may still wait for answers; one that is withheld until a flush comes later than the end.
-    async fn last_answers(&self) {
-        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+impl AppendReceiver {
+    /// The next message, as soon as there is a slot for its answer. The slot is used up.
+    async fn next_message(
+        &self,
+        stream: &mut Streaming<v1::AppendEntriesRequest>,
+    ) -> Result<Option<v1::AppendEntriesRequest>, Status> {
+        use_slot(&self.slots).await;
+        stream.message().await
+    }
+
+    /// The sender has closed its side; it still hears what it asked. Whether it did.
+    async fn answered(&self) -> bool {
+        // The end of the stream has used one slot up.
+        let others = u32::try_from(self.most - 1).unwrap_or(u32::MAX);
         tokio::select! {
-            _ = self.slots.acquire_many(all) => {}
-            () = self.answers.closed() => {}
-            () = tokio::time::sleep(self.patience) => {}
+            _ = self.slots.acquire_many(others) => true,
+            () = self.answers.closed() => false,
         }
     }
+}
+
+/// Cancel safe.
+async fn use_slot(slots: &Semaphore) {
+    slots.acquire().await.expect("nobody closes the slots").forget();
 }
 
 async fn receive_forwards(
@@ -225,10 +226,13 @@ async fn receive_forwards(
     slots: Arc<Semaphore>,
 ) {
     loop {
-        let Ok(slot) = slots.acquire().await else { return };
-        slot.forget();
+        let next = async {
+            use_slot(&slots).await;
+            stream.message().await
+        };
         let message = tokio::select! {
-            message = stream.message() => message,
+            message = next => message,
+            // Also while all slots are used: nobody will give them back.
             () = answers.closed() => return,
         };
         let Ok(Some(message)) = message else { return };
@@ -283,3 +287,6 @@ fn refused(refusal: &Refusal) -> Status {
 fn gone(_: crate::node::ActorGone) -> Status {
     Status::unavailable("the node is shutting down")
 }
+
+#[cfg(test)]
+mod tests;

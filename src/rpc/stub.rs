@@ -83,7 +83,7 @@ impl Script {
                 self.seen.lock().unwrap().push((asked(&pending).clone(), pending.timeout_ms));
                 if state.mute { state.held.push(pending) } else { state.answer(pending) }
             }
-            ClientMessage::Status(answer) => drop(answer.send(state.status())),
+            ClientMessage::Status(asked) => drop(asked.answer.send(state.status())),
         }
     }
 }

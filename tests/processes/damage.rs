@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::support::{Cluster, Node, run, segments};
+use crate::support::{Cluster, Node, run, segments};
 
 /// The segment in which this text stands, and where.
 fn find(node: &Node, text: &str) -> (PathBuf, u64) {

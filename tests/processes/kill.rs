@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use super::support::{Cluster, PATIENCE, pause};
+use crate::support::{Cluster, PATIENCE, pause};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_without_any_one_node_and_it_catches_up_when_it_is_back() {

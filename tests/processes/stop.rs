@@ -1,6 +1,6 @@
 //! Nodes that are told to stop, and processes that must not start.
 
-use super::support::{Cluster, free_ports, run};
+use crate::support::{Cluster, free_ports, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_ends_a_node_in_order() {

@@ -1,0 +1,175 @@
+//! A cluster of [`Server`]s in this process.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use lograft::config::{Layers, ServerConfig};
+use lograft::node::ActorEnd;
+use lograft::proto::v1;
+use lograft::proto::v1::cluster_client::ClusterClient;
+use lograft::proto::v1::kv_client::KvClient;
+use lograft::proto::v1::raft_client::RaftClient;
+use lograft::server::Server;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tonic::transport::{Channel, Endpoint};
+
+/// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many nodes of a cluster of `members`; the others are never started.
+pub(crate) struct Nodes {
+    pub(crate) nodes: Vec<Node>,
+    _data: tempfile::TempDir,
+}
+
+/// One of them, as its clients and peers reach it.
+pub(crate) struct Node {
+    pub(crate) client_port: u16,
+    pub(crate) kv: KvClient<Channel>,
+    pub(crate) cluster: ClusterClient<Channel>,
+    pub(crate) raft: RaftClient<Channel>,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<ActorEnd>>,
+}
+
+impl Nodes {
+    /// Three nodes that serve.
+    pub(crate) async fn three() -> Self {
+        Self::with(3, 3, &[]).await
+    }
+
+    /// Starts `running` of `members` nodes with these flags; all of them serve when a majority runs.
+    pub(crate) async fn with(running: usize, members: usize, flags: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let ports = free_ports(2 * members);
+        let list: Vec<_> = (0..members)
+            .map(|place| format!("n{}=http://127.0.0.1:{}", place + 1, ports[2 * place + 1]))
+            .collect();
+        let mut nodes = Vec::new();
+        for place in 0..running {
+            let name = format!("n{}", place + 1);
+            let url = |port: u16| format!("http://127.0.0.1:{port}");
+            let mut settings = vec![
+                ("name".to_owned(), name.clone()),
+                ("data-dir".to_owned(), data.path().join(&name).display().to_string()),
+                ("listen-client-urls".to_owned(), url(ports[2 * place])),
+                ("listen-peer-urls".to_owned(), url(ports[2 * place + 1])),
+                ("initial-cluster".to_owned(), list.join(",")),
+            ];
+            settings.extend(flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())));
+            let layers = Layers::merge(&settings, &|_| None, None).expect("these settings fit");
+            let config = ServerConfig::from_layers(&layers).expect("these settings fit");
+            nodes.push(Node::start(config, ports[2 * place], ports[2 * place + 1]).await);
+        }
+        let nodes = Self { nodes, _data: data };
+        if 2 * running > members {
+            nodes.serve().await;
+        }
+        nodes
+    }
+
+    async fn serve(&self) {
+        for node in &self.nodes {
+            let begun = Instant::now();
+            while let Err(error) = node.get("ready").await {
+                assert!(begun.elapsed() < PATIENCE, "{error}");
+                pause().await;
+            }
+        }
+    }
+
+    /// The place of the leader.
+    pub(crate) async fn leader(&self) -> usize {
+        let begun = Instant::now();
+        loop {
+            for (place, node) in self.nodes.iter().enumerate() {
+                if node.status().await.role == "leader" {
+                    return place;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "no node leads");
+            pause().await;
+        }
+    }
+}
+
+impl Node {
+    async fn start(config: ServerConfig, client_port: u16, peer_port: u16) -> Self {
+        let server = Server::start(config).await.expect("it starts");
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(server.run(async {
+            // A sender that was dropped is a stop too.
+            let _: Result<(), _> = stopped.await;
+        }));
+        let channel = |port: u16| {
+            let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("a URL");
+            endpoint.connect_lazy()
+        };
+        Self {
+            client_port,
+            kv: KvClient::new(channel(client_port)).max_decoding_message_size(16 << 20),
+            cluster: ClusterClient::new(channel(client_port)),
+            raft: RaftClient::new(channel(peer_port)),
+            stop: Some(stop),
+            server: Some(server),
+        }
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ActorEnd {
+        let server = self.server.take().expect("it runs");
+        timeout(PATIENCE, server).await.expect("it ends").expect("it does not panic")
+    }
+
+    pub(crate) async fn status(&self) -> v1::StatusResponse {
+        self.cluster.clone().status(v1::StatusRequest {}).await.expect("a node tells its status").into_inner()
+    }
+
+    pub(crate) async fn set(&self, key: &str, value: &str) -> Result<v1::SetResponse, tonic::Status> {
+        self.set_if(key, value, None).await
+    }
+
+    pub(crate) async fn set_if(
+        &self,
+        key: &str,
+        value: &str,
+        if_mod_revision: Option<u64>,
+    ) -> Result<v1::SetResponse, tonic::Status> {
+        let request =
+            v1::SetRequest { key: key.to_owned(), value: value.to_owned(), if_mod_revision, prev_kv: false };
+        Ok(self.kv.clone().set(request).await?.into_inner())
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<v1::KeyValue>, tonic::Status> {
+        let request = v1::GetRequest { key: key.to_owned(), serializable: false };
+        Ok(self.kv.clone().get(request).await?.into_inner().kv)
+    }
+
+    /// Waits until nothing waits.
+    pub(crate) async fn idle(&self) {
+        let begun = Instant::now();
+        while self.status().await.pending_requests > 0 {
+            assert!(begun.elapsed() < PATIENCE, "something waits for ever");
+            pause().await;
+        }
+    }
+}
+
+/// Between two looks at something that is about to happen.
+pub(crate) async fn pause() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+/// Ports that were free a moment ago.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
