@@ -75,7 +75,9 @@ async fn a_directory_of_a_newer_format() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pitfall_35_a_directory_of_another_node() {
     let mut cluster = Cluster::start(3).await;
-    cluster.nodes.iter_mut().for_each(|node| drop(node.terminate()));
+    for node in &mut cluster.nodes {
+        node.terminate();
+    }
     let theirs = format!("--data-dir={}", cluster.nodes[1].data_dir.display());
     let mut arguments = cluster.nodes[0].arguments();
     arguments
