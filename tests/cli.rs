@@ -1,5 +1,7 @@
 //! The program as scripts see it: exit codes, one line on stderr, output.
 
+#![cfg(feature = "server")]
+
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

@@ -18,10 +18,14 @@ use tonic::transport::{Channel, Endpoint};
 /// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many nodes of a cluster of `members`; the others are never started.
+/// Nodes of a cluster. Those that were not started are missing.
 pub(crate) struct Nodes {
     pub(crate) nodes: Vec<Node>,
-    _data: tempfile::TempDir,
+    members: usize,
+    /// For clients and peers of each member.
+    ports: Vec<u16>,
+    flags: Vec<(String, String)>,
+    data: tempfile::TempDir,
 }
 
 /// One of them, as its clients and peers reach it.
@@ -42,32 +46,38 @@ impl Nodes {
 
     /// Starts `running` of `members` nodes with these flags; all of them serve when a majority runs.
     pub(crate) async fn with(running: usize, members: usize, flags: &[(&str, &str)]) -> Self {
+        let flags = flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect();
         let data = tempfile::tempdir().expect("a directory");
-        let ports = free_ports(2 * members);
-        let list: Vec<_> = (0..members)
-            .map(|place| format!("n{}=http://127.0.0.1:{}", place + 1, ports[2 * place + 1]))
-            .collect();
-        let mut nodes = Vec::new();
-        for place in 0..running {
-            let name = format!("n{}", place + 1);
-            let url = |port: u16| format!("http://127.0.0.1:{port}");
-            let mut settings = vec![
-                ("name".to_owned(), name.clone()),
-                ("data-dir".to_owned(), data.path().join(&name).display().to_string()),
-                ("listen-client-urls".to_owned(), url(ports[2 * place])),
-                ("listen-peer-urls".to_owned(), url(ports[2 * place + 1])),
-                ("initial-cluster".to_owned(), list.join(",")),
-            ];
-            settings.extend(flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())));
-            let layers = Layers::merge(&settings, &|_| None, None).expect("these settings fit");
-            let config = ServerConfig::from_layers(&layers).expect("these settings fit");
-            nodes.push(Node::start(config, ports[2 * place], ports[2 * place + 1]).await);
+        let mut nodes = Self { nodes: Vec::new(), members, ports: free_ports(2 * members), flags, data };
+        for _ in 0..running {
+            nodes.start_next().await;
         }
-        let nodes = Self { nodes, _data: data };
         if 2 * running > members {
             nodes.serve().await;
         }
         nodes
+    }
+
+    /// Starts one that was not started.
+    pub(crate) async fn start_next(&mut self) {
+        let place = self.nodes.len();
+        let name = format!("n{}", place + 1);
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let members: Vec<_> = (0..self.members)
+            .map(|place| format!("n{}={}", place + 1, url(self.ports[2 * place + 1])))
+            .collect();
+        let (client_port, peer_port) = (self.ports[2 * place], self.ports[2 * place + 1]);
+        let mut settings = vec![
+            ("name".to_owned(), name.clone()),
+            ("data-dir".to_owned(), self.data.path().join(&name).display().to_string()),
+            ("listen-client-urls".to_owned(), url(client_port)),
+            ("listen-peer-urls".to_owned(), url(peer_port)),
+            ("initial-cluster".to_owned(), members.join(",")),
+        ];
+        settings.extend(self.flags.iter().cloned());
+        let layers = Layers::merge(&settings, &|_| None, None).expect("these settings fit");
+        let config = ServerConfig::from_layers(&layers).expect("these settings fit");
+        self.nodes.push(Node::start(config, client_port, peer_port).await);
     }
 
     async fn serve(&self) {
