@@ -317,13 +317,14 @@ fn applied_from_wire(applied: v1::Applied) -> Result<ForwardAnswer, ForwardFailu
 fn forward_failure(error: &v1::ForwardError, leader: NodeId) -> ForwardFailure {
     use v1::forward_error::Reason;
     match Reason::try_from(error.reason) {
-        Ok(Reason::NotLeader) => ForwardFailure::NotTaken,
+        // It was not taken, and another node may lead soon.
+        Ok(Reason::NotLeader | Reason::ShuttingDown) => ForwardFailure::NotTaken,
         Ok(Reason::DiskFull) => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
         Ok(Reason::Replaced) => ForwardFailure::Refused(RequestError::Replaced),
         Ok(Reason::Overloaded) => {
             ForwardFailure::Refused(RequestError::LeaderOverloaded(error.message.clone()))
         }
-        Ok(Reason::Invalid | Reason::Expired | Reason::ShuttingDown) => {
+        Ok(Reason::Invalid | Reason::Expired) => {
             ForwardFailure::Refused(RequestError::Refused(error.message.clone()))
         }
         Ok(Reason::UnknownOutcome | Reason::Unspecified) | Err(_) => lost(&error.message),

@@ -1,7 +1,8 @@
 //! Three nodes in one process, over loopback: every request through every node, races, reads, pages, lost leaders, and
 //! a peer that is typed by hand.
 
-#![cfg(feature = "server")]
+#[path = "../support/ports.rs"]
+mod ports;
 
 mod by_hand;
 mod http;

@@ -1,6 +1,5 @@
 //! A cluster of [`Server`]s in this process.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use lograft::config::{Layers, ServerConfig};
@@ -14,6 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Channel, Endpoint};
+
+use crate::ports::free_ports;
 
 /// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -175,11 +176,4 @@ impl Node {
 /// Between two looks at something that is about to happen.
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(10)).await;
-}
-
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
 }

@@ -1,6 +1,7 @@
 //! A cluster of real processes on loopback, each of which can be killed and started again.
 
-use std::net::TcpListener;
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use lograft::proto::v1::kv_client::KvClient;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+
+pub(crate) use ports::free_ports;
 
 /// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -268,13 +271,6 @@ fn wait(mut process: Child) -> ExitStatus {
 /// Between two looks at something that is about to happen.
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
-}
-
-/// Ports that were free a moment ago.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
 }
 
 /// The program with these arguments: its exit code, its output and its errors.
