@@ -10,8 +10,8 @@ mod journal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lograft::raft::{
-    Append, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId,
-    ReadOutcome, ReplyTo, Request, Response, RoleName, Write,
+    Append, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId, ReadOutcome,
+    ReplyTo, Request, Response, RoleName, Write,
 };
 use lograft::types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term, WriteSeq};
 

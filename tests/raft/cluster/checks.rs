@@ -17,7 +17,8 @@ impl Cluster {
             let leader = *self.leaders.entry(term).or_insert(id(node));
             assert!(leader == id(node), "two leaders in term {term}: nodes {} and {node}", leader.get());
             if effects.changed {
-                for (&i, committed) in self.committed.iter().filter(|(_, committed)| committed.seen_in < term) {
+                for (&i, committed) in self.committed.iter().filter(|(_, committed)| committed.seen_in < term)
+                {
                     let has = raft.term_at(i) == Ok(committed.entry_term);
                     assert!(has, "the leader of term {term} lacks entry {i}, which is committed");
                 }
@@ -79,4 +80,5 @@ impl Node {
                 }
             }
         }
-    }}
+    }
+}

@@ -101,7 +101,8 @@ impl Script {
                 let cluster = self.cluster()?;
                 for node in if which.is_empty() { cluster.ids() } else { which } {
                     let unflushed = cluster.unflushed(node);
-                    let count = writes.map_or(unflushed.len(), |writes| usize::try_from(writes).expect("small"));
+                    let count =
+                        writes.map_or(unflushed.len(), |writes| usize::try_from(writes).expect("small"));
                     if let Some(&last) = count.checked_sub(1).and_then(|last| unflushed.get(last)) {
                         cluster.persist_through(node, last);
                     }
@@ -196,7 +197,8 @@ impl Script {
         let cluster = self.cluster()?;
         let mut taken = Vec::new();
         cluster.network.retain(|packet| {
-            let fits = from.is_none_or(|from| packet.from == id(from)) && to.is_none_or(|to| packet.to == id(to));
+            let fits =
+                from.is_none_or(|from| packet.from == id(from)) && to.is_none_or(|to| packet.to == id(to));
             let take = fits && (taken.len() as u64) < count;
             if take {
                 taken.push(packet.clone());
@@ -334,8 +336,10 @@ impl Script {
             VoteResult::Lost => "lost",
             VoteResult::Pending => "pending",
         };
-        let said: Vec<_> =
-            votes.iter().map(|&(voter, yes)| format!("n{}={}", voter.get(), if yes { "yes" } else { "no" })).collect();
+        let said: Vec<_> = votes
+            .iter()
+            .map(|&(voter, yes)| format!("n{}={}", voter.get(), if yes { "yes" } else { "no" }))
+            .collect();
         Ok(format!("{} → {result}\n", said.join(" ")))
     }
 
@@ -346,8 +350,12 @@ impl Script {
             values.push((id(node(voter)?), value.parse::<u64>()?));
         }
         let configuration = self.configuration.as_ref().ok_or("begin with: voters n1 …")?;
-        let value_of =
-            |voter| values.iter().find(|(known, _)| *known == voter).map_or(LogIndex::ZERO, |&(_, value)| index(value));
+        let value_of = |voter| {
+            values
+                .iter()
+                .find(|(known, _)| *known == voter)
+                .map_or(LogIndex::ZERO, |&(_, value)| index(value))
+        };
         let said: Vec<_> = values.iter().map(|&(voter, value)| format!("n{}={value}", voter.get())).collect();
         Ok(format!("{} → {}\n", said.join(" "), configuration.reached(value_of)))
     }
