@@ -15,7 +15,7 @@ impl Cluster {
         if raft.is_leader() {
             let term = raft.term();
             let leader = *self.leaders.entry(term).or_insert(id(node));
-            assert_eq!(leader, id(node), "two leaders in term {term}");
+            assert!(leader == id(node), "two leaders in term {term}: nodes {} and {node}", leader.get());
             if effects.changed {
                 for (&i, committed) in self.committed.iter().filter(|(_, committed)| committed.seen_in < term)
                 {

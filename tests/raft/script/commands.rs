@@ -31,7 +31,14 @@ impl Script {
         match name {
             "tick" | "run" | "deliver" | "persist" | "settle" => self.pass(name, args)?,
             "elect" | "win" | "propose" | "read" | "hear" | "busy" => self.act(name, args)?,
-            _ => self.disturb(name, args)?,
+            "drop" | "duplicate" | "hold" | "release" | "heal" => self.disturb(name, args)?,
+            "crash" | "restart" | "wipe" | "isolate" | "cut" | "cut-one-way" | "mend" | "stream-lost"
+            | "link-lost" => {
+                let first = next_node(args)?;
+                let second = args.next_pos().map(node).transpose()?;
+                self.disturb_nodes(name, first, second)?;
+            }
+            _ => return Err("there is no such command".into()),
         }
         let events = self.cluster()?.take_journal();
         Ok(render::events(&events, &self.names))
@@ -129,7 +136,7 @@ impl Script {
         Ok(())
     }
 
-    /// What goes wrong.
+    /// What goes wrong on the way, and its end.
     fn disturb(&mut self, name: &str, args: &mut Args<'_>) -> Result<()> {
         match name {
             "drop" => drop(self.take_packets(args)?),
@@ -146,16 +153,12 @@ impl Script {
                 let held = std::mem::take(&mut self.held);
                 self.cluster()?.network.extend(held);
             }
-            "heal" => self.cluster()?.heal(),
-            _ => {
-                let first = next_node(args)?;
-                let second = args.next_pos().map(node).transpose()?;
-                self.disturb_nodes(name, first, second)?;
-            }
+            _ => self.cluster()?.heal(),
         }
         Ok(())
     }
 
+    /// What goes wrong with nodes and links.
     fn disturb_nodes(&mut self, name: &str, first: u64, second: Option<u64>) -> Result<()> {
         let cluster = self.cluster()?;
         match (name, second) {
@@ -178,7 +181,7 @@ impl Script {
             ("link-lost", Some(second)) => {
                 cluster.step(first, Input::LinkLost { to: id(second) });
             }
-            _ => return Err(format!("no command '{name}' with these arguments").into()),
+            _ => return Err(format!("'{name}' takes other nodes").into()),
         }
         Ok(())
     }
