@@ -22,7 +22,8 @@
 //! - A leader that no majority answers steps down (check-quorum, thesis §6.2), and candidates ask for pre-votes first.
 //! - A voter that hears from its leader refuses votes and keeps its term (thesis §4.2.3).
 //! - A follower whose leader's stream broke asks for pre-votes before its timeout.
-//! - Answers to heartbeats do not wait for the disk, and may overtake those to entries.
+//! - Answers to heartbeats do not wait for entries on their way to the disk, only for a new term, and may overtake
+//!   those to entries.
 //!
 //! # What is not here
 //! Changes of the membership, snapshots, starting a leadership transfer: a peer whose next entry is gone stays probed.

@@ -7,6 +7,9 @@
 //! Two kinds of ground are told apart: the entries that a message speaks of, and the term in which it is said. Every
 //! message but a pre-vote rests on its term. Otherwise a node that crashes could campaign twice in one term with
 //! different logs, or lead it twice.
+//!
+//! Caveat: while a disk stalls there is one withheld answer for each request that came in. Whoever hands requests in
+//! bounds how many of a peer's may be unanswered; the peer's heartbeats are among them.
 
 use crate::types::{EntryId, HardState, Term, WriteSeq};
 
