@@ -1,7 +1,5 @@
 //! The program as scripts see it: exit codes, one line on stderr, output.
 
-#![cfg(feature = "server")]
-
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

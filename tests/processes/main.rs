@@ -1,8 +1,6 @@
 //! Real nodes as processes of their own: killed, started again, told to stop, given damaged or full disks, refused a
 //! start, and watched while they flush.
 
-#![cfg(feature = "server")]
-
 #[path = "../support/mod.rs"]
 mod support;
 
