@@ -6,6 +6,8 @@
 
 use super::chance::Chance;
 
+mod overrides;
+
 /// The election timeout T of simulated nodes, in ticks.
 pub(super) const ELECTION_TICKS: u32 = 10;
 /// A tick.
@@ -40,11 +42,13 @@ pub enum Fault {
     FlushFailure,
     /// There is no room on a disk for a while.
     FullDisk,
+    /// Power is cut between two operations of the disk.
+    DiskStop,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PowerCut,
         Self::LeaderPowerCut,
         Self::Kill,
@@ -57,6 +61,7 @@ impl Fault {
         Self::SlowDisk,
         Self::FlushFailure,
         Self::FullDisk,
+        Self::DiskStop,
     ];
 }
 
@@ -85,12 +90,18 @@ pub struct Scenario {
     pub reorder_percent: u64,
     /// Messages that take as long as several elections.
     pub straggler_percent: u64,
+    /// How much faster or slower than the others a node's clock may go.
+    pub clock_drift_percent: u64,
+    /// Starts before which a bit of the disk flips.
+    pub bit_flip_percent: u64,
     /// The longest way of an ordinary message.
     pub message_us: u64,
     /// The longest time until a node takes its turn.
     pub turn_us: u64,
     /// The longest time of a flush.
     pub flush_us: u64,
+    /// The longest time until a node hears that a flush has ended.
+    pub report_us: u64,
     /// The longest time from one request of a client to the next.
     pub request_gap_us: u64,
     /// The most requests at once.
@@ -135,9 +146,12 @@ impl Scenario {
             duplicate_percent: 2,
             reorder_percent: 5,
             straggler_percent: 1,
+            clock_drift_percent: 5,
+            bit_flip_percent: 10,
             message_us: 1_500,
             turn_us: 300,
             flush_us: 3_000,
+            report_us: 500,
             request_gap_us: 8_000,
             request_burst: 3,
             request_timeout_ms: 400,
@@ -162,7 +176,7 @@ impl Scenario {
             faults.extend(std::iter::repeat_n(fault, times));
         }
         Self {
-            nodes: chance.pick(&[1, 2, 3, 3, 3, 4, 5, 5]),
+            nodes: chance.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 6, 7]),
             fault_gap_us: chance.pick(&[40_000, 150_000, 500_000]),
             downtime_us: chance.pick(&[1_000, 50_000, 400_000]),
             faults,
@@ -171,9 +185,12 @@ impl Scenario {
             duplicate_percent: chance.pick(&[0, 0, 5, 20]),
             reorder_percent: chance.pick(&[0, 0, 10, 60]),
             straggler_percent: chance.pick(&[0, 0, 1, 5]),
+            clock_drift_percent: chance.pick(&[0, 5, 30]),
+            bit_flip_percent: chance.pick(&[0, 10, 50]),
             message_us: chance.pick(&[200, 1_500, 10_000, 30_000]),
             turn_us: chance.pick(&[0, 300, 5_000]),
             flush_us: chance.pick(&[200, 3_000, 30_000]),
+            report_us: chance.pick(&[0, 500, 20_000]),
             request_gap_us: chance.pick(&[5_000, 10_000, 40_000]),
             request_burst: chance.pick(&[1, 3, 12]),
             request_timeout_ms: chance.pick(&[50, 400, 1_000]),

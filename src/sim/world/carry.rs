@@ -63,6 +63,7 @@ impl World<'_> {
             // process ends.
             Err(error)
                 if (machine.disk_is_full && matches!(error, LogError::NoRoom { .. }))
+                    || machine.disk_stops
                     || machine.flush_will_fail =>
             {
                 self.fall_after_log_failure(at)?;

@@ -19,7 +19,7 @@ impl World<'_> {
         self.faults_are_on = false;
         self.network.end_faults();
         for at in 0..self.machines.len() {
-            if self.machines[at].flush_will_fail {
+            if self.machines[at].flush_will_fail || self.machines[at].disk_stops {
                 self.fall_after_log_failure(at)?;
             }
             let machine = &mut self.machines[at];
