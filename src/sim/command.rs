@@ -22,7 +22,7 @@ Plays seeds on simulated clusters: production nodes on disks that lose what was 
 delays, duplicates, reorders and cuts.
 
 Usage: lograft sim [--seeds N] [--seed FIRST] [--nodes N] [--minutes N] [--jobs N] [--set FIELD=VALUE]...
-                   [--trace FILE] [--marks]
+                   [--trace FILE] [--plain] [--marks]
 
       --seeds N            how many seeds [default: 1000; with --minutes: no end; with --set: 1]
       --seed FIRST         the first of them [default: 0]
@@ -31,6 +31,7 @@ Usage: lograft sim [--seeds N] [--seed FIRST] [--nodes N] [--minutes N] [--jobs 
       --jobs N             so many threads [default: 2]
       --set FIELD=VALUE    another value for a field of the scenario, as a failing run prints it
       --trace FILE         where the trace of a failing run goes [default: lograft-sim-SEED.trace]
+      --plain              a failing run is named, not shortened
       --marks              every mark must be reached, however few the seeds are
 ";
 
@@ -44,6 +45,7 @@ struct Wanted {
     overrides: Vec<(String, String)>,
     trace: Option<String>,
     marks: bool,
+    plain: bool,
 }
 
 impl Wanted {
@@ -51,8 +53,12 @@ impl Wanted {
         let mut wanted = Self::default();
         let mut arguments = arguments;
         while let Some(flag) = arguments.next() {
-            if flag == "--marks" {
-                wanted.marks = true;
+            match flag.as_str() {
+                "--marks" => wanted.marks = true,
+                "--plain" => wanted.plain = true,
+                _ => {}
+            }
+            if matches!(flag.as_str(), "--marks" | "--plain") {
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -175,6 +181,9 @@ fn table(totals: &Totals, took: Duration, jobs: usize) -> String {
 fn report(failure: Failure, wanted: &Wanted) -> String {
     let seed = failure.scenario.seed;
     let mut text = format!("\nseed {seed} failed: {}\n", failure.what);
+    if wanted.plain {
+        return text;
+    }
     let short = campaign::shorten(failure);
     let mut trace = Trace::whole();
     let again = campaign::attempt(&short.scenario, &mut trace);

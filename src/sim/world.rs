@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::node::{Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, RoleName, Token};
 use crate::raft::{self, AppendEntries, ReplyTo};
 use crate::storage::LogReport;
-use crate::types::{ClusterId, EntryId, Identity, Member, NodeId};
+use crate::types::{ClusterId, EntryId, Identity, Member, NodeId, Term};
 
 /// Something that happens at its time. What belongs to a life of a node is void in the next one.
 #[derive(Clone, Debug)]
@@ -134,6 +134,8 @@ pub(super) struct World<'t> {
     /// What goes wrong.
     mischief: Chance,
     exchanges: BTreeMap<ReplyTo, Exchange>,
+    /// Who was asked for a vote by whom, in which term.
+    votes_asked: BTreeSet<(usize, NodeId, Term)>,
     /// Forwarded requests at the node that was asked.
     forwarded: BTreeMap<Token, (usize, Asker)>,
     /// Forwarded requests at the node that asks.
@@ -185,6 +187,7 @@ impl<'t> World<'t> {
             timing: Chance::new(scenario.seed, 4),
             mischief: Chance::new(scenario.seed, 5),
             exchanges: BTreeMap::new(),
+            votes_asked: BTreeSet::new(),
             forwarded: BTreeMap::new(),
             awaited: BTreeSet::new(),
             next_number: 0,

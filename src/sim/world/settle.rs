@@ -101,8 +101,8 @@ impl World<'_> {
                 return Some(format!("n{}: {what}", at + 1));
             }
         }
-        let waits = (self.clients.waiting(), self.forwarded.len(), self.awaited.len());
-        (waits != (0, 0, 0)).then(|| format!("clients, forwarded, awaited: {waits:?}"))
+        let waits = (self.clients.waiting(), self.forwarded.len(), self.awaited.len(), self.exchanges.len());
+        (waits != (0, 0, 0, 0)).then(|| format!("clients, forwarded, awaited, exchanges: {waits:?}"))
     }
 
     /// What a node has not finished.
