@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["config", "rpc", "proto", "node", "raft", "storage", "types", "limits"]),
     ("cli", &[ANY]),
     ("main", &[ANY]),
+    ("bin", &[ANY]),
     ("lib", &[ANY]),
 ];
 

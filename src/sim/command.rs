@@ -24,7 +24,7 @@ delays, duplicates, reorders and cuts.
 Usage: lograft sim [--seeds N] [--seed FIRST] [--nodes N] [--minutes N] [--jobs N] [--set FIELD=VALUE]...
                    [--trace FILE] [--plain] [--marks]
 
-      --seeds N            how many seeds [default: 1000; with --minutes: no end; with --set: 1]
+      --seeds N            how many seeds [default: 1000; with --minutes: no end]
       --seed FIRST         the first of them [default: 0]
       --nodes N            so many nodes in each run, instead of the seed's own number
       --minutes N          stop after so long
@@ -92,11 +92,7 @@ impl Wanted {
     }
 
     fn seeds(&self) -> u64 {
-        let by_default = match (self.minutes, self.overrides.iter().any(|(field, _)| field != "nodes")) {
-            (Some(_), _) => u64::MAX,
-            (None, true) => 1,
-            (None, false) => 1_000,
-        };
+        let by_default = if self.minutes.is_some() { u64::MAX } else { 1_000 };
         self.seeds.unwrap_or(by_default)
     }
 }
@@ -105,16 +101,36 @@ fn number<N: std::str::FromStr>(flag: &str, value: &str) -> Result<N, String> {
     value.parse().map_err(|_| format!("{flag} {value}: a number is wanted"))
 }
 
-/// Runs the program with these arguments, without its name and its verb.
-#[expect(clippy::disallowed_methods, reason = "how long it takes changes nothing of what happens")]
+/// How a run of the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing failed.
+    Passed,
+    /// A seed failed, or a mark was not reached.
+    Failed,
+    /// The arguments make no sense.
+    BadArguments,
+}
+
+/// The program: runs with these arguments, without its name and its verb.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    match run(arguments) {
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::FAILURE,
+        Outcome::BadArguments => ExitCode::from(128),
+    }
+}
+
+/// Runs with these arguments, and says on stdout what came of it.
+#[expect(clippy::disallowed_methods, reason = "how long it takes changes nothing of what happens")]
+pub fn run(arguments: impl Iterator<Item = String>) -> Outcome {
     let mut arguments = arguments.peekable();
     if arguments.next_if(|first| first == "--help" || first == "-h").is_some() {
-        return say(USAGE, ExitCode::SUCCESS);
+        return say(USAGE, Outcome::Passed);
     }
     let wanted = match Wanted::parse(arguments) {
         Ok(wanted) => wanted,
-        Err(error) => return say(&format!("{error}\n\n{USAGE}"), ExitCode::from(128)),
+        Err(error) => return say(&format!("{error}\n\n{USAGE}"), Outcome::BadArguments),
     };
     // A panic of a node is a finding, and said with its seed; the shortening makes many more of it.
     std::panic::set_hook(Box::new(|_| {}));
@@ -125,20 +141,20 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let jobs = wanted.jobs.unwrap_or(2).max(1);
     let (totals, failure) = campaign::play(wanted.first, wanted.seeds(), jobs, &scenario_of, &enough);
     let mut text = table(&totals, started.elapsed(), jobs);
-    let mut code = ExitCode::SUCCESS;
+    let mut code = Outcome::Passed;
     if let Some(failure) = failure {
-        code = ExitCode::FAILURE;
+        code = Outcome::Failed;
         text.push_str(&report(failure, &wanted));
     } else if wanted.marks || totals.seeds >= SEEDS_FOR_MARKS {
         for mark in totals.unreached() {
-            code = ExitCode::FAILURE;
+            code = Outcome::Failed;
             let _ = writeln!(text, "never reached: {mark:?}: {}", mark.meaning());
         }
     }
     say(&text, code)
 }
 
-fn say(text: &str, code: ExitCode) -> ExitCode {
+fn say(text: &str, code: Outcome) -> Outcome {
     // Whoever closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     code
@@ -194,7 +210,7 @@ fn report(failure: Failure, wanted: &Wanted) -> String {
     let fields: String = fields.iter().map(|field| format!(" --set {field}")).collect();
     let path = wanted.trace.clone().unwrap_or_else(|| format!("lograft-sim-{seed}.trace"));
     let _ = writeln!(text, "shortened, it fails at step {}: {}", trace.step(), short.what);
-    let _ = writeln!(text, "play it again: lograft-sim --seed {seed} --seeds 1{fields}");
+    let _ = writeln!(text, "play it again: lograft sim --seed {seed} --seeds 1{fields}");
     let head = format!("seed {seed}{fields}\n{:#?}\n{}\n\n", short.scenario, short.what);
     let lines = trace.lines().fold(head, |text, line| text + line + "\n");
     match std::fs::write(&path, lines) {

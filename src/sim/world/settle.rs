@@ -67,8 +67,9 @@ impl World<'_> {
                 patient_until_us = self.now_us + patience_us;
             }
             ensure!(self.now_us < patient_until_us.min(end_us), "the cluster does not settle: {what}");
-            // A look at each step would cost more than the run.
-            for _ in 0..20 {
+            // A look at each step would cost more than the run. Heartbeats come in step: a number that divides no rhythm of
+            // theirs, or each look would find the same one on its way.
+            for _ in 0..23 {
                 self.step()?;
             }
         }
@@ -102,7 +103,9 @@ impl World<'_> {
             }
         }
         let waits = (self.clients.waiting(), self.forwarded.len(), self.awaited.len(), self.exchanges.len());
-        (waits != (0, 0, 0, 0)).then(|| format!("clients, forwarded, awaited, exchanges: {waits:?}"))
+        let oldest = self.exchanges.first_key_value();
+        (waits != (0, 0, 0, 0))
+            .then(|| format!("clients, forwarded, awaited, exchanges: {waits:?}, the oldest {oldest:?}"))
     }
 
     /// What a node has not finished.
