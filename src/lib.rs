@@ -3,6 +3,9 @@
 //! Three shells: a pure core ([`raft`], [`kv`]), a synchronous node around it ([`node`], with the log of [`storage`]),
 //! and thin asynchronous edges ([`rpc`], [`http`], [`cli`]). `docs/ARCHITECTURE.md` is the map of the code.
 
+#[macro_use]
+pub mod marks;
+
 pub mod kv;
 pub mod limits;
 pub mod node;

@@ -87,6 +87,10 @@ pub(super) enum Verb {
     Log(LogArgs),
     /// Print the configuration that `serve` would use, with where each value came from
     Config(ServeArgs),
+    /// Prove the program: play seeds on simulated clusters
+    #[cfg(feature = "sim")]
+    #[command(disable_help_flag = true)]
+    Sim(SimArgs),
     /// Print the version
     Version,
 }
@@ -100,6 +104,15 @@ Examples:
 
 A write is sent once. If its answer is lost the exit code is 1 and stderr says \"outcome unknown\": read before you
 send it again, or use --if-mod-revision.";
+
+/// What the simulator's program takes: it reads its arguments itself, as it also stands alone.
+#[cfg(feature = "sim")]
+#[derive(Debug, Args)]
+pub(super) struct SimArgs {
+    /// See `lograft sim --help`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) arguments: Vec<String>,
+}
 
 /// Where the client's verbs connect to, and how they print.
 #[derive(Clone, Debug, Args)]

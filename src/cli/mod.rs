@@ -54,6 +54,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::List(args) => verbs::list(&args),
         Verb::Status(args) => verbs::status(&args),
         Verb::Log(args) => log::run(&args),
+        #[cfg(feature = "sim")]
+        Verb::Sim(args) => simulate(args.arguments),
         Verb::Version => output::print(&format!("lograft {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+#[cfg(feature = "sim")]
+fn simulate(arguments: Vec<String>) -> Result<(), Failure> {
+    use crate::sim::command::{Outcome, run};
+    // Everything has been said on stdout.
+    match run(arguments.into_iter()) {
+        Outcome::Passed => Ok(()),
+        Outcome::Failed => Err(Failure::new(Code::Error, "")),
+        Outcome::BadArguments => Err(Failure::new(Code::BadArguments, "")),
     }
 }

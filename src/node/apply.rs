@@ -33,6 +33,7 @@ impl Node {
     /// Entries have come back from the log.
     pub(super) fn on_loaded(&mut self, entries: Result<Vec<Entry>, String>, effects: &mut Effects) {
         let Some(first) = self.loading.take() else { return };
+        mark!(EntriesLoaded);
         let applied = match entries {
             Ok(entries) if !entries.is_empty() => {
                 entries.iter().try_for_each(|entry| self.apply(entry, effects))
@@ -77,7 +78,10 @@ impl Node {
             let Some(waiter) = self.waiting.finish(token) else { continue };
             let answer = match outcome {
                 Some(outcome) if term == id.term => Ok(outcome.clone()),
-                _ => Err(RequestError::Replaced),
+                _ => {
+                    mark!(WaiterReplaced);
+                    Err(RequestError::Replaced)
+                }
             };
             self.reply_write(token, &waiter, id, answer, effects);
         }

@@ -99,6 +99,7 @@ impl Node {
             }
         }
         for token in refused {
+            mark!(LogFull);
             let error = RequestError::DiskFull { node: self.identity.node };
             self.fail(token, error, effects);
         }
@@ -187,11 +188,15 @@ impl Node {
         let answer: Result<(EntryId, Outcome), RequestError> = match result {
             Ok(ForwardAnswer::Applied { id, outcome }) => Ok((id, outcome)),
             Err(ForwardFailure::NotTaken) => {
+                mark!(AskedAgain);
                 self.waiting.delay(token);
                 return;
             }
             Err(ForwardFailure::Refused(error)) => Err(error),
-            Err(ForwardFailure::Lost { reason }) => Err(RequestError::UnknownOutcome { reason }),
+            Err(ForwardFailure::Lost { reason }) => {
+                mark!(ForwardLost);
+                Err(RequestError::UnknownOutcome { reason })
+            }
             Ok(ForwardAnswer::ReadAt(_)) => {
                 let reason = "the leader answered something else than was asked".to_owned();
                 Err(RequestError::UnknownOutcome { reason })
@@ -300,9 +305,12 @@ fn timed_out(waiter: &Waiter) -> RequestError {
     let waited_ms = waiter.timeout_ms;
     match (&waiter.asked, waiter.stage) {
         (Asked::Read(_), _) => RequestError::ReadTimedOut { waited_ms },
-        (Asked::Write(_), Stage::Proposed(_)) => RequestError::UnknownOutcome {
-            reason: format!("it is in the leader's log, and no majority confirmed it within {waited_ms} ms"),
-        },
+        (Asked::Write(_), Stage::Proposed(_)) => {
+            mark!(WriteExpired);
+            let reason =
+                format!("it is in the leader's log, and no majority confirmed it within {waited_ms} ms");
+            RequestError::UnknownOutcome { reason }
+        }
         (Asked::Write(_), Stage::Forwarded) => RequestError::UnknownOutcome {
             reason: format!("the leader did not answer within {waited_ms} ms"),
         },

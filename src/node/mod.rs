@@ -262,6 +262,7 @@ impl Node {
         match request {
             PeerRequest::Append(mut append) => {
                 if self.clip(&mut append) {
+                    mark!(AppendClipped);
                     self.clipped.insert((reply_to, append.request_id));
                 }
                 let request = raft::Request::AppendEntries(append.for_core());

@@ -125,6 +125,9 @@ impl Raft {
         }
         self.timer.elapsed_ticks += 1;
         if self.timer.elapsed_ticks >= self.timer.timeout_ticks {
+            if matches!(self.role, Role::Candidate(_)) {
+                mark!(SplitVote);
+            }
             self.ask_for_pre_votes(out);
         } else if self.timer.stream_loss.tick() {
             self.campaign_early(out);
@@ -153,6 +156,7 @@ impl Raft {
         let stream_loss = &mut self.timer.stream_loss;
         stream_loss.campaign_in_ticks = None;
         if let Some(left) = stream_loss.campaigns_left.checked_sub(1) {
+            mark!(StreamLossCampaign);
             stream_loss.campaigns_left = left;
             self.ask_for_pre_votes(out);
         }
@@ -235,6 +239,7 @@ impl Raft {
         // The voter's log must not be ahead of the candidate's: the later last term wins, then the longer log (§5.4.1).
         let candidate_is_behind = request.last < self.log.last();
         let granted = !sticky && vote_is_free && !candidate_is_behind;
+        self.mark_vote(from, request, sticky, granted);
         if granted && !request.pre_vote {
             self.timer.restart(&self.config, &mut self.rng);
             if vote.is_none() {
@@ -254,6 +259,22 @@ impl Raft {
         }
     }
 
+    fn mark_vote(&self, from: NodeId, request: RequestVote, sticky: bool, granted: bool) {
+        let HardState { term, vote } = self.hard_state();
+        if sticky {
+            mark!(StickyVote);
+        } else if request.last < self.log.last() {
+            mark!(CandidateBehind);
+        }
+        let asked_in_term = request.term == term && !request.pre_vote;
+        if asked_in_term && granted && vote == Some(from) {
+            mark!(VoteRepeated);
+        }
+        if asked_in_term && self.promises.is_as_recovered() && vote.is_some_and(|vote| vote != from) {
+            mark!(VoteKept);
+        }
+    }
+
     /// A node that misses the leader too asks for pre-votes with a log that is behind this one's. It cannot win this
     /// node's vote, but this node can win its.
     fn campaign_instead(&mut self, out: &mut Effects) {
@@ -263,6 +284,7 @@ impl Raft {
             Role::Candidate(_) | Role::Leader(_) => false,
         };
         if waits && self.timer.stream_loss.lost {
+            mark!(CampaignInstead);
             self.campaign_early(out);
         }
     }
@@ -301,7 +323,10 @@ impl Raft {
                 &mut candidate.votes
             }
             // An answer that comes late: the election it belongs to is over, one way or another.
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => return,
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => {
+                mark!(LateVoteAnswer);
+                return;
+            }
         };
         // A voter may refuse one round of pre-votes and grant the next.
         *votes.entry(from).or_insert(false) |= response.granted;
@@ -324,6 +349,9 @@ impl Raft {
 
     /// A higher term was seen: this node has no leader and no vote in it (§5.1). A vote is never taken from an answer.
     pub(super) fn adopt_term(&mut self, term: Term, out: &mut Effects) {
+        if matches!(self.role, Role::Leader(_)) {
+            mark!(LeaderDeposed);
+        }
         let was_follower = matches!(self.role, Role::Follower(_));
         self.enter_term(HardState { term, vote: None }, out);
         // A follower keeps its timer: candidates that cannot win must not keep one from campaigning that can.

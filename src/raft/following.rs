@@ -23,6 +23,7 @@ impl Raft {
         if request.term < self.term() {
             // An old leader learns from this that its time is over, and a cluster that is behind this node's term learns
             // the term: a node that refused in silence would be stuck.
+            mark!(OldLeaderAnswered);
             let conflict = self.log.last_at_most(request.prev.term, request.prev.index);
             self.answer(from, reply_to, request, AppendResult::Conflict { conflict }, WriteSeq::ZERO, out);
             return Ok(());
@@ -32,6 +33,7 @@ impl Raft {
         }
         self.follow(from)?;
         if !self.has(from, request.prev)? {
+            mark!(FollowerConflict);
             let conflict = self.log.last_at_most(request.prev.term, request.prev.index);
             self.answer(from, reply_to, request, AppendResult::Conflict { conflict }, WriteSeq::ZERO, out);
             return Ok(());
@@ -84,8 +86,18 @@ impl Raft {
             }
             known += 1;
         }
-        let Some(first) = entries.get(known).map(|entry| entry.id.index) else { return Ok(()) };
+        let Some(first) = entries.get(known).map(|entry| entry.id.index) else {
+            let last = entries.last().map(|entry| entry.id.index);
+            if last.is_some_and(|last| last < self.log.last().index) {
+                mark!(StaleAppendKept);
+            }
+            if last.is_some_and(|last| last > self.log.persisted()) {
+                mark!(DurableAckWaits);
+            }
+            return Ok(());
+        };
         if first <= self.log.last().index {
+            mark!(SuffixTruncated);
             self.log.truncate(first);
         }
         let write = self.promises.write(out);

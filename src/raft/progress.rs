@@ -120,6 +120,7 @@ impl Progress {
         {
             in_flight.stalled_ticks += 1;
             if in_flight.stalled_ticks >= config.election_timeout_ticks {
+                mark!(Unanswered);
                 self.probe(self.match_index.next());
             }
         }
@@ -134,6 +135,7 @@ impl Progress {
     /// The request matched up to here. Whether that is news about the log.
     pub(super) fn matched(&mut self, request_id: u64, match_index: LogIndex, log: &LogView) -> bool {
         if request_id <= self.stale_through {
+            mark!(StaleAck);
             return false;
         }
         let news = match_index > self.match_index;
@@ -160,8 +162,10 @@ impl Progress {
     /// The peer has no room for entries now.
     pub(super) fn busy(&mut self, request_id: u64, match_index: LogIndex) -> bool {
         if request_id <= self.stale_through {
+            mark!(StaleAck);
             return false;
         }
+        mark!(BusyFollower);
         let news = match_index > self.match_index;
         self.match_index = self.match_index.max(match_index);
         self.probe(self.match_index.next());
@@ -172,6 +176,7 @@ impl Progress {
     /// The peer's log does not have what the request follows. `conflict` is an entry of its log, at or before that.
     pub(super) fn conflicted(&mut self, request_id: u64, conflict: EntryId, log: &LogView) {
         if request_id <= self.stale_through {
+            mark!(StaleAck);
             return;
         }
         // Everything of ours between this entry and the conflict has a later term than anything of the peer's there.

@@ -58,6 +58,11 @@ impl Promises {
         self.hard_state_write <= self.durable
     }
 
+    /// Whether term and vote are those that were recovered.
+    pub(super) fn is_as_recovered(&self) -> bool {
+        self.hard_state_write == WriteSeq::ZERO
+    }
+
     pub(super) fn withheld(&self) -> usize {
         self.withheld.len()
     }
@@ -119,8 +124,12 @@ impl Withheld {
     fn refuse(&mut self, term: Term, needs: WriteSeq) -> bool {
         self.needs = needs;
         match &mut self.message {
-            Outgoing::Request { .. } => false,
+            Outgoing::Request { .. } => {
+                mark!(RequestDropped);
+                false
+            }
             Outgoing::Response { response: Response::AppendEntries(response), .. } => {
+                mark!(PromiseBroken);
                 let AppendEntriesResponse { result, .. } = response;
                 let conflict = match *result {
                     AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {

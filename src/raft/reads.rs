@@ -45,6 +45,9 @@ impl Raft {
         self.read_round += 1;
         // What earlier leaders committed stands before this leader's first entry.
         let index = self.commit.max(leader.first_own());
+        if self.commit < index {
+            mark!(ReadBeforeFirst);
+        }
         leader.reads.waiting.push_back(WaitingRead { id, round: self.read_round, index });
         self.send_heartbeats(out);
         self.advance_reads(out);
@@ -73,6 +76,9 @@ impl Raft {
     /// Leadership is lost, and with it every read that waits.
     pub(super) fn lose_reads(&mut self, out: &mut Effects) {
         if let Role::Leader(leader) = &mut self.role {
+            if !leader.reads.waiting.is_empty() {
+                mark!(ReadLost);
+            }
             let lost = leader.reads.waiting.drain(..);
             out.reads.extend(lost.map(|read| ReadOutcome::Lost { id: read.id }));
         }

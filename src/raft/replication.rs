@@ -90,6 +90,7 @@ impl Raft {
             Some(silent_ticks < timeout_ticks)
         };
         if self.configuration.vote_result(answers) != VoteResult::Won {
+            mark!(LeaderUnheard);
             self.step_down(out);
             return;
         }
@@ -129,6 +130,7 @@ impl Raft {
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         // An answer to a request of an earlier term says nothing about this one.
         if response.term < term || response.read_round > self.read_round {
+            mark!(EarlierTermAck);
             return;
         }
         peer.heard(response.read_round);
@@ -180,6 +182,10 @@ impl Raft {
         };
         let reached = self.configuration.reached(match_of);
         if reached <= self.commit || reached < leader.first_own {
+            // Held durably by a majority of the nodes, and yet another leader may replace it.
+            if reached > self.commit {
+                mark!(FigureEight);
+            }
             return;
         }
         self.raise_commit(reached, out);

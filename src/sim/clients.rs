@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::chance::Chance;
+use super::history::{Deed, History};
 use super::model::Model;
 use super::scenario::Scenario;
 use super::{Violation, ensure};
@@ -23,11 +24,16 @@ struct Asked {
     request: Request,
     /// The newest revision that somebody had heard of when it was asked.
     floor: Revision,
+    /// When, on the history's clock.
+    moment: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Clients {
     chance: Chance,
+    pub(super) history: History,
+    /// The newest revision that was read at each node in its present life.
+    read_at: BTreeMap<usize, Revision>,
     waiting: BTreeMap<Token, Asked>,
     /// The newest revision in a linearizable answer.
     heard: Revision,
@@ -47,6 +53,8 @@ impl Clients {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             chance: Chance::new(seed, 3),
+            history: History::default(),
+            read_at: BTreeMap::new(),
             waiting: BTreeMap::new(),
             heard: Revision::EMPTY_STORE,
             refused: BTreeSet::new(),
@@ -73,12 +81,18 @@ impl Clients {
 
     /// A client asks a node.
     pub(super) fn ask(&mut self, token: Token, node: usize, request: Request) {
-        self.waiting.insert(token, Asked { node, request, floor: self.heard });
+        let moment = self.history.now();
+        self.waiting.insert(token, Asked { node, request, floor: self.heard, moment });
     }
 
     /// The node is gone: whoever asked it will never hear.
     pub(super) fn forget(&mut self, node: usize) {
-        self.waiting.retain(|_, asked| asked.node != node);
+        self.read_at.remove(&node);
+        for (_, asked) in self.waiting.extract_if(.., |_, asked| asked.node == node) {
+            if let Request::Write(command) = &asked.request {
+                self.history.never_heard(command.key(), asked.moment, written(command));
+            }
+        }
     }
 
     /// Draws a request. The token makes the values of all Sets different.
@@ -175,11 +189,32 @@ impl Clients {
             _ => false,
         };
         ensure!(true_here, "{asked:?} was answered with what never was: {answer:?}");
+        self.remember(asked, &answer.reply);
+        if !matches!(asked.request, Request::Write(_)) {
+            let read_at = self.read_at.entry(asked.node).or_insert(Revision::EMPTY_STORE);
+            ensure!(at >= *read_at, "{asked:?} was answered with less than before at its node: {answer:?}");
+            *read_at = at;
+        }
         if is_linearizable(&asked.request) {
             ensure!(at >= asked.floor, "{asked:?} was answered with the past: {answer:?}");
             self.heard = self.heard.max(at);
         }
         Ok(())
+    }
+
+    fn remember(&mut self, asked: &Asked, reply: &Reply) {
+        match (&asked.request, reply) {
+            (Request::Write(command), Reply::Applied(outcome)) => {
+                if let Some(deed) = Deed::of_effect(written(command), &outcome.effect) {
+                    self.history.heard(command.key(), asked.moment, deed);
+                }
+            }
+            (Request::Get { key, consistency: Consistency::Linearizable }, Reply::Got(got)) => {
+                let value = got.as_ref().map(|got| got.stored.value.clone());
+                self.history.heard(key, asked.moment, Deed::Read(value));
+            }
+            _ => {}
+        }
     }
 
     /// An effective write's revision is its own.
@@ -203,13 +238,21 @@ impl Clients {
             return Ok(());
         };
         let unknown = matches!(error, RequestError::UnknownOutcome { .. });
-        if let Command::Set { value, .. } = command
-            && !unknown
-        {
+        if unknown {
+            self.history.never_heard(command.key(), asked.moment, written(command));
+        } else if let Command::Set { value, .. } = command {
             ensure!(!self.committed.contains(value), "{asked:?} was refused and is committed: {error}");
             self.refused.insert(value.clone());
         }
         Ok(())
+    }
+}
+
+/// What a command leaves under its key if it has its effect.
+fn written(command: &Command) -> Option<Bytes> {
+    match command {
+        Command::Set { value, .. } => Some(value.clone()),
+        Command::Delete { .. } => None,
     }
 }
 

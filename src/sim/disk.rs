@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use super::Violation;
+use super::chance::Chance;
 use super::scenario::Scenario;
-use crate::storage::{Log, LogError, LogOptions, LogReport, MemOs, Recovered};
+use super::{Violation, ensure};
+use crate::storage::{Log, LogError, LogOptions, LogReport, MemOs, Os as _, Recovered};
 use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, LogWrite, WriteSeq};
 
 /// Where the log is on each disk.
@@ -31,6 +32,11 @@ impl Image {
     /// Whether this entry, or the origin, is there.
     pub(super) fn holds(&self, id: EntryId) -> bool {
         id == EntryId::ORIGIN || self.entry(id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    /// The last entry, or the origin.
+    pub(super) fn last(&self) -> EntryId {
+        self.entries.last().map_or(EntryId::ORIGIN, |entry| entry.id)
     }
 
     pub(super) fn last_index(&self) -> LogIndex {
@@ -170,9 +176,10 @@ impl Disk {
     }
 
     pub(super) fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        // Also a write that failed in its middle may have left a part of itself.
+        self.unflushed.push_back(write.clone());
         self.log_mut().append_write(write)?;
         self.written.write(write);
-        self.unflushed.push_back(write.clone());
         Ok(())
     }
 
@@ -222,6 +229,45 @@ impl Disk {
         // Whether it came to its end or not: nobody has heard of it.
         drop(Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options));
         self.power_cut(seed);
+    }
+
+    /// A bit flips in a copy of the disk right after a start, when a mark proves all that there is: whoever opens the copy
+    /// either hears of it or finds everything.
+    pub(super) fn check_bit_flip(&self, seed: u64) -> Result<(), Violation> {
+        let mut chance = Chance::new(seed, 7);
+        let dir = Path::new(DIR);
+        let names = self.os.list(dir).unwrap_or_default();
+        let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".log")).collect();
+        let path = dir.join(segments[chance.index(segments.len())]);
+        let bytes = self.os.contents(&path).unwrap_or_default();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+        let within = if chance.percent(90) { used } else { bytes.len() };
+        let bit = chance.below(8 * within as u64);
+        let copy = self.os.kill();
+        copy.flip_bit(&path, bit);
+        let Ok((log, recovered)) = Log::open(copy, dir, self.identity, self.options) else { return Ok(()) };
+        let last = self.durable.last_index();
+        let entries = match last {
+            LogIndex::ZERO => Ok(Vec::new()),
+            last => log.reader().read(LogIndex::new(1), last, usize::MAX),
+        };
+        let whole = recovered.hard_state == self.durable.hard_state
+            && recovered.entries.len() == self.durable.entries.len()
+            && entries.is_ok_and(|entries| entries == self.durable.entries);
+        ensure!(
+            whole,
+            "bit {bit} of {} was flipped, and it cost something in silence: {:?} and {} entries of {:?} and {last}",
+            path.display(),
+            recovered.hard_state,
+            recovered.entries.len(),
+            self.durable.hard_state,
+        );
+        Ok(())
+    }
+
+    /// Every operation fails after so many further ones that change the disk.
+    pub(super) fn stop_after(&self, operations: u64) {
+        self.os.stop_after(operations);
     }
 
     pub(super) fn power_cut(&mut self, seed: u64) {

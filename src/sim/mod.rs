@@ -9,15 +9,21 @@
 //! - `scenario`: what a seed makes of a run
 //! - `world`: the order of events, and how a node's effects are carried out
 //! - `network`, `disk`, `clients`: the simulated surroundings
-//! - `checks`, `model`: what must hold
+//! - `checks`, `model`, `history`: what must hold
+//! - `campaign`, `command`: many seeds, and the program that plays them
 //!
 //! A seed replays to the same trace, on every machine: [`Trace::hash`] is the same. Of the nodes' two outer shells, the
 //! actor and the edges, nothing runs here; a disk of a node that is up never damages what it has flushed.
 
+#[cfg(feature = "sim")]
+mod campaign;
 mod chance;
 mod checks;
 mod clients;
+#[cfg(feature = "sim")]
+pub mod command;
 mod disk;
+mod history;
 mod model;
 mod network;
 mod scenario;
@@ -56,7 +62,7 @@ macro_rules! ensure {
 use ensure;
 
 /// What came of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Entries that were committed.
     pub committed: u64,
@@ -68,8 +74,22 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Faults that struck.
     pub faults: u64,
+    /// How often each of [`Fault::ALL`] struck.
+    pub faults_by_kind: [u64; Fault::ALL.len()],
+    /// How often each of [`Mark::ALL`](crate::marks::Mark::ALL) was reached.
+    pub marks: Vec<u64>,
     /// Messages that were delivered.
     pub delivered: u64,
+    /// Inputs that were handed to nodes.
+    pub events: u64,
+    /// Lives of nodes that ended.
+    pub falls: u64,
+    /// Logs that were recovered, whole or up to a crash in the middle of it.
+    pub recoveries: u64,
+    /// Keys whose history was too much to search.
+    pub unsearched: u64,
+    /// Bits that were flipped in disks at rest.
+    pub flips: u64,
 }
 
 /// Plays a scenario. The trace says what happened, also when a node panics.
@@ -77,5 +97,7 @@ pub struct Summary {
 /// # Errors
 /// The first thing that must never be.
 pub fn run(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, Violation> {
+    // What an earlier run on this thread has left is not this run's.
+    crate::marks::take();
     world::World::new(scenario.clone(), trace)?.play()
 }

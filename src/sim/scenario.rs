@@ -1,10 +1,14 @@
 //! What a seed makes of a run: how large everything is, and which faults there are.
 //!
-//! Half of the seeds are *uniform*: three nodes, every fault now and then. The other half are a *swarm*: each run has its
+//! Half of the seeds are *uniform*: three nodes, every fault now and then. Most others are a *swarm*: each run has its
 //! own few faults, in its own dose, and draws its own sizes. Uniform runs miss whole classes of bugs, for every fault
-//! stands in the way of every other.
+//! stands in the way of every other. The rest, one seed in eight, are *ambushes*: whoever wins an election falls or is cut
+//! off at once, again and again, so that entries of many terms are in few logs each (Raft figure 8), and messages of one
+//! term arrive in another.
 
 use super::chance::Chance;
+
+mod overrides;
 
 /// The election timeout T of simulated nodes, in ticks.
 pub(super) const ELECTION_TICKS: u32 = 10;
@@ -40,11 +44,13 @@ pub enum Fault {
     FlushFailure,
     /// There is no room on a disk for a while.
     FullDisk,
+    /// Power is cut between two operations of the disk.
+    DiskStop,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PowerCut,
         Self::LeaderPowerCut,
         Self::Kill,
@@ -57,6 +63,7 @@ impl Fault {
         Self::SlowDisk,
         Self::FlushFailure,
         Self::FullDisk,
+        Self::DiskStop,
     ];
 }
 
@@ -85,12 +92,18 @@ pub struct Scenario {
     pub reorder_percent: u64,
     /// Messages that take as long as several elections.
     pub straggler_percent: u64,
+    /// How much faster or slower than the others a node's clock may go.
+    pub clock_drift_percent: u64,
+    /// Starts before which a bit of the disk flips.
+    pub bit_flip_percent: u64,
     /// The longest way of an ordinary message.
     pub message_us: u64,
     /// The longest time until a node takes its turn.
     pub turn_us: u64,
     /// The longest time of a flush.
     pub flush_us: u64,
+    /// The longest time until a node hears that a flush has ended.
+    pub report_us: u64,
     /// The longest time from one request of a client to the next.
     pub request_gap_us: u64,
     /// The most requests at once.
@@ -116,9 +129,13 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario of a seed: even seeds are uniform, odd ones of the swarm.
+    /// The scenario of a seed: even seeds are uniform, odd ones of the swarm, every fourth of these an ambush.
     pub fn of_seed(seed: u64) -> Self {
-        if seed.is_multiple_of(2) { Self::uniform(seed) } else { Self::swarm(seed) }
+        match seed % 8 {
+            0 | 2 | 4 | 6 => Self::uniform(seed),
+            7 => Self::ambush(seed),
+            _ => Self::swarm(seed),
+        }
     }
 
     /// Three nodes, and all faults.
@@ -135,9 +152,12 @@ impl Scenario {
             duplicate_percent: 2,
             reorder_percent: 5,
             straggler_percent: 1,
+            clock_drift_percent: 5,
+            bit_flip_percent: 10,
             message_us: 1_500,
             turn_us: 300,
             flush_us: 3_000,
+            report_us: 500,
             request_gap_us: 8_000,
             request_burst: 3,
             request_timeout_ms: 400,
@@ -152,6 +172,30 @@ impl Scenario {
         }
     }
 
+    /// Winners of elections do not last.
+    pub fn ambush(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 8);
+        let faults: &[&[Fault]] = &[
+            &[Fault::LeaderPowerCut, Fault::LeaderPowerCut, Fault::Partition, Fault::Heal],
+            &[Fault::LeaderPowerCut, Fault::Heal],
+            &[Fault::Partition, Fault::OneWayCut, Fault::Heal],
+        ];
+        Self {
+            nodes: chance.pick(&[3, 3, 5]),
+            faults: chance.pick(faults).to_vec(),
+            ambush_percent: chance.pick(&[60, 90]),
+            straggler_percent: chance.pick(&[0, 5, 20]),
+            duplicate_percent: chance.pick(&[0, 20, 40]),
+            fault_gap_us: chance.pick(&[150_000, 500_000]),
+            downtime_us: chance.pick(&[1_000, 150_000]),
+            max_append_entries: chance.pick(&[1, 64]),
+            message_us: chance.pick(&[1_500, 10_000]),
+            report_us: chance.pick(&[0, 500, 60_000]),
+            bit_flip_percent: 0,
+            ..Self::uniform(seed)
+        }
+    }
+
     /// Sizes and faults of its own.
     pub fn swarm(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1);
@@ -162,7 +206,7 @@ impl Scenario {
             faults.extend(std::iter::repeat_n(fault, times));
         }
         Self {
-            nodes: chance.pick(&[1, 2, 3, 3, 3, 4, 5, 5]),
+            nodes: chance.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 6, 7]),
             fault_gap_us: chance.pick(&[40_000, 150_000, 500_000]),
             downtime_us: chance.pick(&[1_000, 50_000, 400_000]),
             faults,
@@ -171,9 +215,12 @@ impl Scenario {
             duplicate_percent: chance.pick(&[0, 0, 5, 20]),
             reorder_percent: chance.pick(&[0, 0, 10, 60]),
             straggler_percent: chance.pick(&[0, 0, 1, 5]),
+            clock_drift_percent: chance.pick(&[0, 5, 30]),
+            bit_flip_percent: chance.pick(&[0, 10, 50]),
             message_us: chance.pick(&[200, 1_500, 10_000, 30_000]),
             turn_us: chance.pick(&[0, 300, 5_000]),
             flush_us: chance.pick(&[200, 3_000, 30_000]),
+            report_us: chance.pick(&[0, 500, 20_000, 60_000]),
             request_gap_us: chance.pick(&[5_000, 10_000, 40_000]),
             request_burst: chance.pick(&[1, 3, 12]),
             request_timeout_ms: chance.pick(&[50, 400, 1_000]),

@@ -15,18 +15,31 @@ pub struct Trace {
     hash: u64,
     step: u64,
     readable: bool,
+    /// How many lines are kept.
+    kept_lines: usize,
     lines: VecDeque<String>,
 }
 
 impl Trace {
     /// A trace that keeps its hash only.
     pub fn hashed() -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, step: 0, readable: false, lines: VecDeque::new() }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            step: 0,
+            readable: false,
+            kept_lines: KEPT_LINES,
+            lines: VecDeque::new(),
+        }
     }
 
     /// A trace that also keeps its last lines.
     pub fn readable() -> Self {
         Self { readable: true, ..Self::hashed() }
+    }
+
+    /// A trace that keeps all of its lines.
+    pub fn whole() -> Self {
+        Self { kept_lines: usize::MAX, ..Self::readable() }
     }
 
     /// The hash of everything that happened: the same seed gives the same hash.
@@ -58,7 +71,7 @@ impl Trace {
         if !self.readable {
             return;
         }
-        if self.lines.len() == KEPT_LINES {
+        if self.lines.len() == self.kept_lines {
             self.lines.pop_front();
         }
         let (ms, us) = (now_us / 1000, now_us % 1000);

@@ -15,14 +15,14 @@ use super::checks::{Checks, Named};
 use super::clients::Clients;
 use super::disk::Disk;
 use super::network::{Asker, Network, Packet};
-use super::scenario::{ELECTION_TICKS, ELECTION_US, Scenario, TICK_MS};
+use super::scenario::{ELECTION_TICKS, ELECTION_US, Fault, Scenario, TICK_MS};
 use super::trace::Trace;
 use super::{Summary, Violation, ensure};
 use crate::limits::Limits;
 use crate::node::{Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, RoleName, Token};
 use crate::raft::{self, AppendEntries, ReplyTo};
 use crate::storage::LogReport;
-use crate::types::{ClusterId, Identity, Member, NodeId};
+use crate::types::{ClusterId, EntryId, Identity, Member, NodeId, Term};
 
 /// Something that happens at its time. What belongs to a life of a node is void in the next one.
 #[derive(Clone, Debug)]
@@ -38,6 +38,14 @@ enum Happening {
     Flush {
         at: usize,
         life: u64,
+    },
+    /// A node hears that a flush has ended.
+    Report {
+        at: usize,
+        life: u64,
+        report: LogReport,
+        /// The last entry that the flush covered.
+        last: EntryId,
     },
     Load {
         at: usize,
@@ -94,6 +102,12 @@ struct Machine {
     disk_is_slow: bool,
     disk_is_full: bool,
     flush_will_fail: bool,
+    /// Its disk stops after some further operations, and the power goes.
+    disk_stops: bool,
+    /// A tick of its clock.
+    tick_us: u64,
+    /// When it hears of the last flush that ended.
+    report_at_us: u64,
 }
 
 /// A peer's request that a node has to answer.
@@ -120,6 +134,8 @@ pub(super) struct World<'t> {
     /// What goes wrong.
     mischief: Chance,
     exchanges: BTreeMap<ReplyTo, Exchange>,
+    /// Who was asked for a vote by whom, in which term.
+    votes_asked: BTreeSet<(usize, NodeId, Term)>,
     /// Forwarded requests at the node that was asked.
     forwarded: BTreeMap<Token, (usize, Asker)>,
     /// Forwarded requests at the node that asks.
@@ -127,12 +143,20 @@ pub(super) struct World<'t> {
     next_number: u64,
     faults_are_on: bool,
     faults: u64,
+    faults_by_kind: [u64; Fault::ALL.len()],
     delivered: u64,
+    events: u64,
+    falls: u64,
+    recoveries: u64,
+    flips: u64,
 }
 
 impl<'t> World<'t> {
     pub(super) fn new(scenario: Scenario, trace: &'t mut Trace) -> Result<Self, Violation> {
         let cluster = ClusterId::new(7);
+        let mut clocks = Chance::new(scenario.seed, 6);
+        let tick_us = TICK_MS * 1000;
+        let drift_us = tick_us * scenario.clock_drift_percent.min(50) / 100;
         let machines = (0..scenario.nodes).map(|at| {
             let identity = Identity { cluster, node: id_of(at) };
             Machine {
@@ -147,6 +171,9 @@ impl<'t> World<'t> {
                 disk_is_slow: false,
                 disk_is_full: false,
                 flush_will_fail: false,
+                disk_stops: false,
+                tick_us: clocks.between(tick_us - drift_us, tick_us + drift_us),
+                report_at_us: 0,
             }
         });
         let mut world = Self {
@@ -160,12 +187,18 @@ impl<'t> World<'t> {
             timing: Chance::new(scenario.seed, 4),
             mischief: Chance::new(scenario.seed, 5),
             exchanges: BTreeMap::new(),
+            votes_asked: BTreeSet::new(),
             forwarded: BTreeMap::new(),
             awaited: BTreeSet::new(),
             next_number: 0,
             faults_are_on: true,
             faults: 0,
+            faults_by_kind: [0; Fault::ALL.len()],
             delivered: 0,
+            events: 0,
+            falls: 0,
+            recoveries: 0,
+            flips: 0,
             scenario,
         };
         for at in 0..world.machines.len() {
@@ -184,13 +217,21 @@ impl<'t> World<'t> {
             self.step()?;
         }
         self.settle()?;
+        let unsearched = self.clients.history.check()?;
         Ok(Summary {
+            unsearched,
             committed: self.checks.committed(),
             terms_led: self.checks.terms_led(),
             answers: self.clients.answers,
             acknowledged: self.clients.acknowledged,
             faults: self.faults,
+            faults_by_kind: self.faults_by_kind,
+            marks: crate::marks::take(),
             delivered: self.delivered,
+            events: self.events,
+            falls: self.falls,
+            recoveries: self.recoveries,
+            flips: self.flips,
         })
     }
 
@@ -218,6 +259,12 @@ impl<'t> World<'t> {
             Happening::Tick { at, life } if self.lives(at, life) => self.tick(at),
             Happening::Turn { at, life } if self.lives(at, life) => self.turn(at)?,
             Happening::Flush { at, life } if self.lives(at, life) => self.flush(at)?,
+            Happening::Report { at, life, report, last } if self.lives(at, life) => {
+                if !self.machines[at].disk.written().holds(last) {
+                    mark!(LateFlush);
+                }
+                self.post(at, Event::Log(report));
+            }
             Happening::Load { at, life, load } if self.lives(at, life) => {
                 let read = self.machines[at].disk.log().reader().read(load.first, load.last, load.max_bytes);
                 self.note(|| format!("n{} loads {}..={}", at + 1, load.first, load.last));
@@ -232,6 +279,7 @@ impl<'t> World<'t> {
             Happening::Tick { .. }
             | Happening::Turn { .. }
             | Happening::Flush { .. }
+            | Happening::Report { .. }
             | Happening::Load { .. }
             | Happening::Depart { .. }
             | Happening::PowerCut { .. }
@@ -257,9 +305,9 @@ impl<'t> World<'t> {
 
     fn tick(&mut self, at: usize) {
         let life = self.machines[at].life;
-        // No two clocks go alike.
-        let drift_us = self.timing.below(200);
-        self.plan(TICK_MS * 1000 + drift_us, Happening::Tick { at, life });
+        // No two clocks go alike, and none goes evenly.
+        let in_us = self.machines[at].tick_us + self.timing.below(200);
+        self.plan(in_us, Happening::Tick { at, life });
         // Ticks that nobody looked at are one: as the actor has it.
         if !self.machines[at].mailbox.iter().any(|event| matches!(event, Event::Tick)) {
             self.post(at, Event::Tick);
@@ -288,6 +336,7 @@ impl<'t> World<'t> {
         }
         machine.turn_planned = false;
         let events = std::mem::take(&mut machine.mailbox);
+        self.events += events.len() as u64;
         self.trace.note(self.now_us, || format!("n{} takes {}", at + 1, show_events(&events)));
         let node = machine.node.as_mut().expect("only a living node takes a turn");
         let mut effects = node.turn(events);
@@ -295,6 +344,10 @@ impl<'t> World<'t> {
             // What the halting turn asked for is not done: as the actor has it.
             Some(HaltReason::LogFailed(why)) => {
                 self.note(|| format!("n{} halts: {why}", at + 1));
+                return self.fall_after_log_failure(at);
+            }
+            // Nor can a disk be read that has stopped.
+            Some(HaltReason::UnreadableLog { .. }) if self.machines[at].disk_stops => {
                 return self.fall_after_log_failure(at);
             }
             Some(halt) => return Err(Violation::new(format!("n{} halts: {halt}", at + 1))),
@@ -315,7 +368,7 @@ impl<'t> World<'t> {
         let report = if proves_tail { machine.disk.mark() } else { machine.disk.flush() };
         let failed = report.failed.is_some();
         ensure!(
-            !failed || machine.flush_will_fail || machine.disk_is_full,
+            !failed || machine.flush_will_fail || machine.disk_is_full || machine.disk_stops,
             "n{}: the log failed: {report:?}",
             at + 1
         );
@@ -326,13 +379,25 @@ impl<'t> World<'t> {
                 at + 1
             )
         });
-        self.post(at, Event::Log(report));
         // Nothing is appended to a log that failed: the node hears of it now.
         if failed {
+            self.post(at, Event::Log(report));
             self.machines[at].paused_until_us = 0;
             return self.turn(at);
         }
+        self.report_later(at, report);
         Ok(())
+    }
+
+    /// The log's thread tells the node, which may have handed in more meanwhile. Reports stay in order.
+    fn report_later(&mut self, at: usize, report: LogReport) {
+        let longest_us = if self.faults_are_on { self.scenario.report_us } else { 0 };
+        let in_us = self.timing.below(longest_us + 1);
+        let machine = &mut self.machines[at];
+        machine.report_at_us = machine.report_at_us.max(self.now_us + in_us);
+        let (in_us, life) = (machine.report_at_us - self.now_us, machine.life);
+        let last = machine.disk.durable().last();
+        self.plan(in_us, Happening::Report { at, life, report, last });
     }
 
     /// Clients ask.

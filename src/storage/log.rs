@@ -439,6 +439,7 @@ impl<O: Os> Log<O> {
             self.put_here(RecordKind::SegmentEnd, next, Term::ZERO, &[])?;
         }
         self.flush()?;
+        mark!(SegmentRolled);
         let PreparedSegment { header, segment } = self.prepared.remove(0);
         let fresh = Active {
             header,

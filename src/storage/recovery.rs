@@ -108,6 +108,7 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
             }
             Role::Prepared => found.prepared.push((probe.header, None)),
             Role::Unfinished => {
+                mark!(RollStarted);
                 let image = load(os, dir, probe.header.id, Some(identity))?;
                 found.prepared.push((probe.header, Some(image.cut_at(FIRST_RECORD))));
             }
@@ -250,8 +251,15 @@ fn replay(found: &mut Found, image: &Image, later: &[Probe]) -> Result<(), LogEr
             found.sealed_bytes += image.header.size_bytes;
             return Ok(());
         }
-        Decision::End | Decision::EndAndRoll => None,
-        Decision::Cut => Some(image.cut_at(reading.offset)),
+        Decision::End => None,
+        Decision::EndAndRoll => {
+            mark!(RollEnded);
+            None
+        }
+        Decision::Cut => {
+            mark!(TornTail);
+            Some(image.cut_at(reading.offset))
+        }
         Decision::Refuse(why) => {
             let reason = reason.map_or_else(|| why.to_owned(), |reason| format!("{why}: {reason}"));
             return Err(fail(found, reading.offset, &reason));

@@ -10,7 +10,7 @@ use crate::sim::checks::Checks;
 use crate::sim::network::{Asker, Body, Packet};
 use crate::sim::{Violation, ensure};
 use crate::storage::LogError;
-use crate::types::{Entry, LogWrite, NodeId};
+use crate::types::{Entry, HardState, LogWrite, NodeId};
 
 impl World<'_> {
     pub(super) fn carry_out(&mut self, at: usize, effects: Effects) -> Result<(), Violation> {
@@ -56,6 +56,13 @@ impl World<'_> {
     /// Hands a write to the log. Returns whether the node still lives.
     fn append(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
         self.trace.note(self.now_us, || format!("n{} writes {write:?}", at + 1));
+        if let Some(HardState { term, vote: Some(vote) }) = write.hard_state {
+            let own = vote == self.machines[at].identity.node;
+            ensure!(
+                own || self.votes_asked.contains(&(at, vote, term)),
+                "votes for {vote} in term {term}, and was not asked"
+            );
+        }
         let machine = &mut self.machines[at];
         match machine.disk.append(write) {
             Ok(()) => {}
@@ -63,6 +70,7 @@ impl World<'_> {
             // process ends.
             Err(error)
                 if (machine.disk_is_full && matches!(error, LogError::NoRoom { .. }))
+                    || machine.disk_stops
                     || machine.flush_will_fail =>
             {
                 self.fall_after_log_failure(at)?;

@@ -21,6 +21,11 @@ impl World<'_> {
         match packet.body {
             Body::Request { envelope, request } => {
                 let reply_to = ReplyTo(self.number());
+                if let PeerRequest::Vote { candidate, vote } = &request
+                    && !vote.pre_vote
+                {
+                    self.votes_asked.insert((to, *candidate, vote.term));
+                }
                 let named = match &request {
                     PeerRequest::Append(append) => Some(Named {
                         prev: append.prev,

@@ -23,6 +23,7 @@ impl World<'_> {
         let fault = self.scenario.faults[self.mischief.index(self.scenario.faults.len())];
         let at = self.mischief.index(self.machines.len());
         self.faults += 1;
+        self.faults_by_kind[fault as usize] += 1;
         self.note(|| format!("fault: {fault:?} (n{})", at + 1));
         let up = self.machines[at].node.is_some();
         match fault {
@@ -59,7 +60,17 @@ impl World<'_> {
                 let in_us = self.mischief.below(6 * ELECTION_US);
                 self.plan(in_us, Happening::DiskFreed { at });
             }
-            Fault::FullDisk => {}
+            Fault::DiskStop if up => {
+                let operations = self.mischief.below(12);
+                self.machines[at].disk_stops = true;
+                self.machines[at].disk.stop_after(operations);
+                // An idle node would never touch its disk.
+                self.plan_flush(at);
+                let life = self.machines[at].life;
+                let in_us = self.mischief.below(2 * ELECTION_US);
+                self.plan(in_us, Happening::PowerCut { at, life });
+            }
+            Fault::FullDisk | Fault::DiskStop => {}
         }
         Ok(())
     }
@@ -134,7 +145,8 @@ impl World<'_> {
             self.reply(at, token, replied)?;
         }
         let failed = self.machines[at].disk.mark().failed;
-        let may_fail = self.machines[at].disk_is_full || self.machines[at].flush_will_fail;
+        let machine = &self.machines[at];
+        let may_fail = machine.disk_is_full || machine.flush_will_fail || machine.disk_stops;
         if let Some(why) = failed.filter(|_| !may_fail) {
             return Err(Violation::new(format!("n{} cannot mark its log: {why}", at + 1)));
         }
@@ -144,7 +156,11 @@ impl World<'_> {
 
     /// The log failed, and the process ends; with or without the power.
     pub(super) fn fall_after_log_failure(&mut self, at: usize) -> Result<(), Violation> {
-        let fall = self.mischief.pick(&[Fall::PowerCut, Fall::Kill]);
+        let fall = if self.machines[at].disk_stops {
+            Fall::PowerCut
+        } else {
+            self.mischief.pick(&[Fall::PowerCut, Fall::Kill])
+        };
         self.fall(at, fall);
         Ok(())
     }
@@ -158,6 +174,7 @@ impl World<'_> {
     fn fall(&mut self, at: usize, fall: Fall) {
         self.note(|| format!("n{} falls: {fall:?}", at + 1));
         let seed = self.mischief.seed();
+        self.falls += 1;
         self.set_full(at, false);
         let machine = &mut self.machines[at];
         machine.node = None;
@@ -166,8 +183,11 @@ impl World<'_> {
         machine.turn_planned = false;
         machine.flush_planned = false;
         machine.paused_until_us = 0;
+        machine.report_at_us = 0;
         let flush_failed = std::mem::take(&mut machine.flush_will_fail);
+        let disk_stopped = std::mem::take(&mut machine.disk_stops);
         match fall {
+            _ if disk_stopped => machine.disk.power_cut(seed),
             Fall::PowerCut => machine.disk.power_cut(seed),
             Fall::Kill => machine.disk.kill(flush_failed),
         }
@@ -199,10 +219,17 @@ impl World<'_> {
                 format!("n{} starts, and loses its power after {changes} changes of the disk", at + 1)
             });
             self.machines[at].disk.interrupt_recovery(changes, seed);
+            self.recoveries += 1;
         }
+        self.recoveries += 1;
         let opened = self.machines[at].disk.open();
         let (recovered, report) =
             opened.map_err(|violation| Violation::new(format!("n{}: {violation}", at + 1)))?;
+        if self.mischief.percent(self.scenario.bit_flip_percent) && !report.disk_full {
+            let seed = self.mischief.seed();
+            self.flips += 1;
+            self.machines[at].disk.check_bit_flip(seed)?;
+        }
         let last = recovered.entries.last().map(|entry| entry.id);
         self.note(|| format!("n{} starts with {:?}, last {last:?}", at + 1, recovered.hard_state));
         let config = self.config(at);

@@ -19,7 +19,7 @@ impl World<'_> {
         self.faults_are_on = false;
         self.network.end_faults();
         for at in 0..self.machines.len() {
-            if self.machines[at].flush_will_fail {
+            if self.machines[at].flush_will_fail || self.machines[at].disk_stops {
                 self.fall_after_log_failure(at)?;
             }
             let machine = &mut self.machines[at];
@@ -67,8 +67,9 @@ impl World<'_> {
                 patient_until_us = self.now_us + patience_us;
             }
             ensure!(self.now_us < patient_until_us.min(end_us), "the cluster does not settle: {what}");
-            // A look at each step would cost more than the run.
-            for _ in 0..20 {
+            // A look at each step would cost more than the run. Heartbeats come in step: a number that divides no rhythm of
+            // theirs, or each look would find the same one on its way.
+            for _ in 0..23 {
                 self.step()?;
             }
         }
@@ -101,8 +102,10 @@ impl World<'_> {
                 return Some(format!("n{}: {what}", at + 1));
             }
         }
-        let waits = (self.clients.waiting(), self.forwarded.len(), self.awaited.len());
-        (waits != (0, 0, 0)).then(|| format!("clients, forwarded, awaited: {waits:?}"))
+        let waits = (self.clients.waiting(), self.forwarded.len(), self.awaited.len(), self.exchanges.len());
+        let oldest = self.exchanges.first_key_value();
+        (waits != (0, 0, 0, 0))
+            .then(|| format!("clients, forwarded, awaited, exchanges: {waits:?}, the oldest {oldest:?}"))
     }
 
     /// What a node has not finished.

@@ -41,6 +41,7 @@ impl<O: Os> Log<O> {
             });
         }
         for name in names.iter().filter(|name| is_temporary(name)) {
+            mark!(UnfinishedSegment);
             os.remove(&dir.join(name)).map_err(LogError::io("remove", dir.join(name)))?;
         }
         os.sync_dir(dir).map_err(LogError::io("sync", dir))?;
@@ -107,7 +108,9 @@ impl<O: Os> Log<O> {
         found: Found,
     ) -> Result<(Self, Recovered), LogError> {
         let (mut prepared, unfinished) = take_prepared(&os, dir, &found)?;
-        if prepared.is_empty() {
+        if !prepared.is_empty() {
+            mark!(StartNotSynced);
+        } else {
             let header = SegmentHeader::new(identity, 1, options.min_segment_bytes);
             let preparation = Preparation { os: os.clone(), dir: dir.to_owned(), header };
             prepared.push(preparation.run().map_err(LogError::io("prepare", segment_path(dir, 1)))?);
