@@ -46,11 +46,13 @@ pub enum Fault {
     FullDisk,
     /// Power is cut between two operations of the disk.
     DiskStop,
+    /// The leader does nothing for a while and hears of nothing that happens meanwhile, but clients go on asking it.
+    LeaderFreeze,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PowerCut,
         Self::LeaderPowerCut,
         Self::Kill,
@@ -64,6 +66,7 @@ impl Fault {
         Self::FlushFailure,
         Self::FullDisk,
         Self::DiskStop,
+        Self::LeaderFreeze,
     ];
 }
 
@@ -179,6 +182,8 @@ impl Scenario {
             &[Fault::LeaderPowerCut, Fault::LeaderPowerCut, Fault::Partition, Fault::Heal],
             &[Fault::LeaderPowerCut, Fault::Heal],
             &[Fault::Partition, Fault::OneWayCut, Fault::Heal],
+            &[Fault::LeaderFreeze],
+            &[Fault::LeaderFreeze, Fault::Heal],
         ];
         Self {
             nodes: chance.pick(&[3, 3, 5]),

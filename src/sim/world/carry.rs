@@ -79,6 +79,13 @@ impl World<'_> {
             Err(error) => return Err(Violation::new(format!("write {write:?} failed: {error}"))),
         }
         self.plan_flush(at);
+        // Whoever learns of a new term by its entries writes both at once: they must not come apart.
+        let is_joint = write.hard_state.is_some() && !write.entries.is_empty();
+        if is_joint && self.faults_are_on && self.mischief.percent(self.scenario.ambush_percent / 2) {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(self.scenario.flush_us);
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
         Ok(true)
     }
 

@@ -50,6 +50,7 @@ impl World<'_> {
             Fault::Pause => {
                 self.machines[at].paused_until_us = self.now_us + self.mischief.below(4 * ELECTION_US);
             }
+            Fault::LeaderFreeze => self.freeze_leader(),
             Fault::SlowDisk => {
                 self.machines[at].disk_is_slow = true;
                 let in_us = self.mischief.below(6 * ELECTION_US);
@@ -73,6 +74,18 @@ impl World<'_> {
             Fault::FullDisk | Fault::DiskStop => {}
         }
         Ok(())
+    }
+
+    /// The leader wakes up with requests of clients in its mailbox, and no word of its successor.
+    fn freeze_leader(&mut self) {
+        let Some(leader) = self.newest_leader() else { return };
+        let frozen_us = self.mischief.between(ELECTION_US, 4 * ELECTION_US);
+        self.machines[leader].paused_until_us = self.now_us + frozen_us;
+        for other in (0..self.machines.len()).filter(|&other| other != leader) {
+            self.network.cut(other, leader);
+        }
+        let heal_us = frozen_us + self.mischief.below(ELECTION_US / 2);
+        self.plan(heal_us, Happening::LinksHeal);
     }
 
     /// Something befalls a node that has just won an election: it is cut off, or loses its power soon, or both. Entries
