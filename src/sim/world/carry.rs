@@ -10,7 +10,7 @@ use crate::sim::checks::Checks;
 use crate::sim::network::{Asker, Body, Packet};
 use crate::sim::{Violation, ensure};
 use crate::storage::LogError;
-use crate::types::{Entry, HardState, LogWrite, NodeId};
+use crate::types::{Entry, EntryKind, HardState, LogWrite, NodeId};
 
 impl World<'_> {
     pub(super) fn carry_out(&mut self, at: usize, effects: Effects) -> Result<(), Violation> {
@@ -63,13 +63,15 @@ impl World<'_> {
                 "votes for {vote} in term {term}, and was not asked"
             );
         }
+        // The node hands in no more commands than the log said it has room for, full disk or not.
+        let has_commands = write.entries.iter().any(|entry| entry.kind == EntryKind::Normal);
         let machine = &mut self.machines[at];
         match machine.disk.append(write) {
             Ok(()) => {}
             // The reserve for votes is used up on a disk that stays full, or the flush of a full segment failed: the
             // process ends.
             Err(error)
-                if (machine.disk_is_full && matches!(error, LogError::NoRoom { .. }))
+                if (machine.disk_is_full && !has_commands && matches!(error, LogError::NoRoom { .. }))
                     || machine.disk_stops
                     || machine.flush_will_fail =>
             {
