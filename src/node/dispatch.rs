@@ -124,16 +124,17 @@ impl Node {
     }
 
     fn parked_reads(&self) -> Vec<Token> {
+        self.parked_where(|waiter| matches!(waiter.asked, Asked::Read(_)))
+    }
+
+    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> Vec<Token> {
         let parked = self.waiting.parked().into_iter();
-        parked.filter(|(_, waiter)| matches!(waiter.asked, Asked::Read(_))).map(|(token, _)| token).collect()
+        parked.filter(|(_, waiter)| wanted(waiter)).map(|(token, _)| token).collect()
     }
 
     /// What peers asked of this node as the leader has had no effect yet, and never will.
     fn turn_away_peers(&mut self, effects: &mut Effects) {
-        let parked = self.waiting.parked().into_iter();
-        let from_peers: Vec<_> =
-            parked.filter(|(_, waiter)| waiter.origin == Origin::Peer).map(|(token, _)| token).collect();
-        for token in from_peers {
+        for token in self.parked_where(|waiter| waiter.origin == Origin::Peer) {
             let error = self.not_leader();
             self.fail(token, error, effects);
         }
@@ -143,7 +144,7 @@ impl Node {
         let parked = self.waiting.parked().into_iter();
         let writes: Vec<_> = parked
             .filter_map(|(token, waiter)| match &waiter.asked {
-                Asked::Write(payload) => Some((token, payload.clone(), waiter.timeout_ms)),
+                Asked::Write(payload) => Some((token, payload.clone(), self.waiting.left_ms(waiter))),
                 Asked::Read(_) => None,
             })
             .collect();
@@ -152,9 +153,9 @@ impl Node {
             effects.forwards.push(Forward { to, id, request: ForwardedRequest::Write(payload), timeout_ms });
         }
         let reads = self.parked_reads();
-        let timeouts =
-            reads.iter().filter_map(|token| self.waiting.get(*token)).map(|waiter| waiter.timeout_ms);
-        if let Some(timeout_ms) = timeouts.max() {
+        let waiters = reads.iter().filter_map(|token| self.waiting.get(*token));
+        let left = waiters.map(|waiter| self.waiting.left_ms(waiter));
+        if let Some(timeout_ms) = left.max() {
             let id = self.waiting.forward(ForwardedFor::Reads(reads));
             effects.forwards.push(Forward { to, id, request: ForwardedRequest::ReadIndex, timeout_ms });
         }

@@ -362,6 +362,16 @@ fn a_follower_forwards_and_answers_with_the_leaders_outcome() {
 }
 
 #[test]
+fn the_leader_has_the_time_that_is_left() {
+    let mut bench = of_three();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 500 }]);
+    bench.ticks(30);
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    assert_eq!(bench.forwards.pop().expect("a forward").timeout_ms, 200);
+}
+
+#[test]
 fn a_write_that_the_leader_did_not_take_is_sent_again_at_the_next_tick() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));

@@ -174,6 +174,11 @@ impl Waiting {
         self.parked.iter().map(|token| (*token, &self.requests[token])).collect()
     }
 
+    /// How long a request still waits, in milliseconds: what a leader that is asked for it has.
+    pub(super) fn left_ms(&self, waiter: &Waiter) -> u64 {
+        (waiter.deadline_tick - self.clock.now) * self.clock.tick_ms
+    }
+
     pub(super) fn get(&self, token: Token) -> Option<&Waiter> {
         self.requests.get(&token)
     }
