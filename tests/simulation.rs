@@ -4,10 +4,8 @@
 //! A seed that fails says how to play it again: `LOGRAFT_SIM_SEED=7 cargo test --test simulation one_seed`. The program
 //! `lograft sim` (feature `sim`) plays more of them, and shortens what fails.
 
-use std::panic::AssertUnwindSafe;
-
 use lograft::marks::Mark;
-use lograft::sim::{Scenario, Summary, Trace, run};
+use lograft::sim::{Scenario, Summary, Trace, attempt, run};
 
 /// Plays a seed. If something fails, it is played again with a trace to read.
 fn play(seed: u64) -> Summary {
@@ -27,19 +25,6 @@ fn play(seed: u64) -> Summary {
                 outcome.err().unwrap_or_else(|| "it succeeded when played again".to_owned()),
             );
         }
-    }
-}
-
-/// What failed, in words; also when a node panics.
-fn attempt(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, String> {
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(scenario, trace)));
-    match outcome {
-        Ok(result) => result.map_err(|violation| violation.to_string()),
-        Err(panic) => Err(panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()))
-            .unwrap_or_else(|| "a panic".to_owned())),
     }
 }
 

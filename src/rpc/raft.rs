@@ -191,9 +191,7 @@ impl AppendReceiver {
             }
         }
     }
-}
 
-impl AppendReceiver {
     /// The next message, as soon as there is a slot for its answer. The slot is used up.
     async fn next_message(
         &self,

@@ -1,12 +1,11 @@
 //! Many seeds: played on a few threads, added up, and the first that fails made as small as it gets.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::scenario::{Fault, Scenario};
 use super::trace::Trace;
-use super::{Summary, run};
+use super::{Summary, attempt};
 use crate::marks::Mark;
 
 /// What many runs add up to.
@@ -98,18 +97,6 @@ pub(super) fn play(
         }
     });
     outcome.into_inner().expect("nobody panics while adding up")
-}
-
-/// What failed, in words; also when a node panics.
-pub(super) fn attempt(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| run(scenario, trace))) {
-        Ok(result) => result.map_err(|violation| violation.to_string()),
-        Err(panic) => Err(panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()))
-            .unwrap_or_else(|| "a panic".to_owned())),
-    }
 }
 
 /// Leaves out of a failing scenario what it fails without: kinds of faults, disturbances of the network, nodes, time.

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::attempt;
 use super::campaign::{self, Failure, Totals};
 use super::scenario::{Fault, Scenario};
 use super::trace::Trace;
@@ -202,7 +203,7 @@ fn report(failure: Failure, wanted: &Wanted) -> String {
     }
     let short = campaign::shorten(failure);
     let mut trace = Trace::whole();
-    let again = campaign::attempt(&short.scenario, &mut trace);
+    let again = attempt(&short.scenario, &mut trace);
     if again.as_ref().err() != Some(&short.what) {
         let _ = writeln!(text, "it failed otherwise when it was played again: {again:?}");
     }

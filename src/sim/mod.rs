@@ -31,6 +31,7 @@ mod trace;
 mod world;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 
 pub use scenario::{Fault, Scenario};
 pub use trace::Trace;
@@ -100,4 +101,19 @@ pub fn run(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, Violation>
     // What an earlier run on this thread has left is not this run's.
     crate::marks::take();
     world::World::new(scenario.clone(), trace)?.play()
+}
+
+/// Plays a scenario like [`run`], and takes a node's panic for what it is: a failure.
+///
+/// # Errors
+/// What failed, in words.
+pub fn attempt(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| run(scenario, trace))) {
+        Ok(result) => result.map_err(|violation| violation.to_string()),
+        Err(panic) => Err(panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()))
+            .unwrap_or_else(|| "a panic".to_owned())),
+    }
 }

@@ -121,6 +121,18 @@ struct Active<O: Os> {
 }
 
 impl<O: Os> Active<O> {
+    /// A prepared segment, about to get its first record.
+    fn fresh(PreparedSegment { header, segment }: PreparedSegment<O>) -> Self {
+        Self {
+            header,
+            segment,
+            tail: FIRST_RECORD,
+            durable: FIRST_RECORD,
+            last_crc: 0,
+            last_kind: RecordKind::SegmentStart,
+        }
+    }
+
     /// The room for records, less that for the record that ends the segment.
     fn free_bytes(&self) -> u64 {
         self.header.size_bytes.saturating_sub(self.tail).saturating_sub(SEGMENT_END_BYTES)
@@ -440,15 +452,7 @@ impl<O: Os> Log<O> {
         }
         self.flush()?;
         mark!(SegmentRolled);
-        let PreparedSegment { header, segment } = self.prepared.remove(0);
-        let fresh = Active {
-            header,
-            segment,
-            tail: FIRST_RECORD,
-            durable: FIRST_RECORD,
-            last_crc: 0,
-            last_kind: RecordKind::SegmentStart,
-        };
+        let fresh = Active::fresh(self.prepared.remove(0));
         let before = std::mem::replace(&mut self.active, fresh);
         self.sealed_bytes += before.header.size_bytes;
         self.start_segment(before.header.id, before.last_crc)

@@ -9,7 +9,7 @@ use crate::storage::os::{Os, ReadFile, Segment};
 use crate::storage::reader::Index;
 use crate::storage::record::RecordKind;
 use crate::storage::recovery::{self, Found, Repair, Tail, ZEROS};
-use crate::storage::segment::{FIRST_RECORD, Preparation, PreparedSegment, is_temporary, segment_path};
+use crate::storage::segment::{Preparation, PreparedSegment, is_temporary, segment_path};
 use crate::storage::state::State;
 use crate::types::{Identity, LogIndex, WriteSeq};
 
@@ -115,15 +115,7 @@ impl<O: Os> Log<O> {
             let preparation = Preparation { os: os.clone(), dir: dir.to_owned(), header };
             prepared.push(preparation.run().map_err(LogError::io("prepare", segment_path(dir, 1)))?);
         }
-        let PreparedSegment { header, segment } = prepared.remove(0);
-        let active = Active {
-            header,
-            segment,
-            tail: FIRST_RECORD,
-            durable: FIRST_RECORD,
-            last_crc: 0,
-            last_kind: RecordKind::SegmentStart,
-        };
+        let active = Active::fresh(prepared.remove(0));
         let empty = (State::default(), Index::default());
         let mut log = Self::assemble(os, dir, identity, options, empty, active, prepared);
         log.start_segment(0, 0)?;
