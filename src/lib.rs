@@ -6,6 +6,9 @@
 #[macro_use]
 pub mod marks;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kv;
 pub mod limits;
 pub mod node;

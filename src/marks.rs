@@ -55,6 +55,7 @@ marks! {
     SuffixTruncated: "uncommitted entries are dropped for another leader's",
     StaleAppendKept: "a stale append repeats entries, and what stands behind them stays",
     OldLeaderAnswered: "a leader of an earlier term is told that its time is over",
+    CommitBounded: "a follower is told of a commit index beyond what it compared, and commits no further",
     FollowerConflict: "a follower's log does not have what an append follows",
     FigureEight: "an earlier term's entry is on a majority, and is not committed by counting (figure 8)",
     EarlierTermAck: "an answer to a request of an earlier term is ignored",

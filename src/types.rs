@@ -103,6 +103,10 @@ macro_rules! counts_up {
 
 counts_up!(Term, LogIndex, WriteSeq, Revision);
 
+/// Terms and indexes that come from outside (a peer, a file) stay below this, so that counting on never overflows.
+/// Nobody gets there by counting.
+pub const MAX_COUNTER: u64 = 1 << 62;
+
 impl Term {
     /// Before the first election.
     pub const ZERO: Self = Self(0);

@@ -24,8 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("raft", &["types"]),
     ("kv", &["types"]),
     ("storage", &["types"]),
+    ("storage/fuzzing", &["fuzzing", "types"]),
     // The node ties them, and knows no wire format.
     ("node", &["raft", "kv", "storage", "types", "limits"]),
+    ("node/fuzzing", &["fuzzing", "raft", "kv", "storage", "types", "limits"]),
     ("sim", &["node", "raft", "kv", "storage", "types", "limits", "marks"]),
     // What stands alone.
     ("proto", &[]),
@@ -47,6 +49,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &[ANY]),
     ("main", &[ANY]),
     ("bin", &[ANY]),
+    // The list of what fuzzing tries; what it demands stands in the rooms.
+    ("fuzzing", &[ANY]),
     ("lib", &[ANY]),
 ];
 

@@ -7,6 +7,9 @@
 use lograft::marks::Mark;
 use lograft::sim::{Scenario, Summary, Trace, attempt, run};
 
+/// What `cargo test` plays; `scripts/mutants` reads this to tell what it finds.
+const EVERYDAY_SEEDS: u64 = 400;
+
 /// Plays a seed. If something fails, it is played again with a trace to read.
 fn play(seed: u64) -> Summary {
     let scenario = Scenario::of_seed(seed);
@@ -60,7 +63,7 @@ fn assert_marks(summaries: &[Summary], may_miss: usize) {
 
 #[test]
 fn a_cluster_stays_safe_and_recovers_from_all_faults_together() {
-    let runs = play_all((0..300).step_by(2));
+    let runs = play_all((0..EVERYDAY_SEEDS).step_by(2));
     assert_lively(&runs);
     // The few that need bad luck or small sizes are left to long runs.
     assert_marks(&runs, 4);
@@ -68,7 +71,7 @@ fn a_cluster_stays_safe_and_recovers_from_all_faults_together() {
 
 #[test]
 fn clusters_of_all_sizes_stay_safe_and_recover_each_from_its_own_faults() {
-    let runs = play_all((1..400).step_by(2));
+    let runs = play_all((1..EVERYDAY_SEEDS).step_by(2));
     assert_lively(&runs);
     assert_marks(&runs, 2);
 }

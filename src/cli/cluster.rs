@@ -175,3 +175,19 @@ fn ready_text(plan: &Plan) -> String {
          Ctrl-C stops all."
     )
 }
+
+/// For `tests/fuzz`: what must hold of any arguments that were taken.
+///
+/// # Panics
+/// If a plan is made that cannot be carried out.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn check_plan(args: &ClusterArgs) {
+    let Ok(plan) = Plan::new(args) else { return };
+    let ports: std::collections::BTreeSet<u16> =
+        plan.nodes.iter().flat_map(|node| [node.client_port, node.peer_port]).collect();
+    assert_eq!(ports.len(), 2 * usize::from(args.nodes), "no port is used twice");
+    assert!(!ports.contains(&0));
+    for node in 0..plan.nodes.len() {
+        assert!(plan.command_line(node).starts_with("lograft serve --name n"));
+    }
+}

@@ -96,7 +96,7 @@ pub(super) fn bad_arguments(error: &clap::Error) -> ExitCode {
 }
 
 /// Clap writes a paragraph, tips, usage and a pointer to the help; this keeps the first two in one line.
-fn one_line(rendered: &str) -> String {
+pub(super) fn one_line(rendered: &str) -> String {
     let mut said = Vec::new();
     for line in rendered.lines().map(str::trim) {
         if line.starts_with("Usage:") || line.starts_with("For more information") {

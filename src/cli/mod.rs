@@ -15,6 +15,8 @@ mod args;
 mod cluster;
 mod duration;
 mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod log;
 pub mod logging;
 mod node;

@@ -65,7 +65,7 @@ impl ServerConfig {
     }
 
     /// Compares the configuration with what the data directory says about itself. Answers what is to be said loudly:
-    /// which settings were given and are not read.
+    /// which settings were given and are not read, unless they describe the very cluster that the directory belongs to.
     ///
     /// # Errors
     /// If the directory belongs to another node or another cluster.
@@ -92,7 +92,8 @@ impl ServerConfig {
                 node_id(cluster, &self.name)
             )));
         }
-        if self.initial_given.is_empty() {
+        // What agrees with the directory is no news: a service's unit file or a compose file gives it at every start.
+        if self.initial_given.is_empty() || described.is_some() {
             return Ok(Vec::new());
         }
         let flags: Vec<String> = self.initial_given.iter().map(|name| format!("--{name}")).collect();

@@ -14,6 +14,8 @@ pub(super) struct LimitSetting {
 }
 
 const GIB: usize = MIB << 10;
+/// The log keeps 64 KiB back for terms and votes: the next power of two has room for entries, too.
+const SMALLEST_SEGMENT: u64 = 128 * KIB as u64;
 const LARGEST_SET: &str = "the largest Set (--max-key-bytes and --max-value-bytes)";
 const LARGEST_ENTRY: &str =
     "the log's entry of the largest Set (--max-key-bytes and --max-value-bytes as JSON)";
@@ -63,9 +65,9 @@ limit_settings! {
     "max-peer-message-bytes" max_peer_message_bytes: "BYTES", 1 => 2 * GIB - 1,
         "The largest message between peers on the wire";
     "entry-cache-bytes" entry_cache_bytes: "BYTES", 1 => 64 * GIB, "Recent entries kept in memory";
-    "min-segment-bytes" min_segment_bytes: "BYTES", 64 * KIB as u64 => GIB as u64,
+    "min-segment-bytes" min_segment_bytes: "BYTES", SMALLEST_SEGMENT => GIB as u64,
         "The first segment of the log, a power of two; segments double from there";
-    "max-segment-bytes" max_segment_bytes: "BYTES", 64 * KIB as u64 => GIB as u64,
+    "max-segment-bytes" max_segment_bytes: "BYTES", SMALLEST_SEGMENT => GIB as u64,
         "Where segments stop doubling, a power of two";
 }
 

@@ -24,6 +24,8 @@
 
 mod cluster;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod identity;
 mod layers;
 mod limits;

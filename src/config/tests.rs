@@ -290,7 +290,8 @@ fn limits_that_do_not_fit_each_other_are_refused() {
         ("max-value-bytes", "2MiB"),
         ("max-pending-bytes", "1MiB"),
         ("min-segment-bytes", "128MiB"),
-        ("min-segment-bytes", "100000"),
+        ("min-segment-bytes", "64KiB"),
+        ("min-segment-bytes", "200000"),
         ("max-segment-bytes", "2MiB"),
         ("max-peer-message-bytes", "1MiB"),
         ("max-key-bytes", "0"),
@@ -353,9 +354,12 @@ fn joining_a_running_cluster_is_refused_for_an_empty_directory() {
 fn what_is_ignored_because_the_directory_has_an_identity_is_said() {
     let identity = three("n1").found(1).unwrap().identity;
     let existing = Existing { identity, name: "n1" };
-    let said = three("n1").reconcile(&existing).unwrap();
+    let token = config(&[("name", "n1"), ("initial-cluster-token", "other")]).unwrap();
+    let said = token.reconcile(&existing).unwrap();
     assert_eq!(said.len(), 1);
-    assert_says(&said[0], &["ignored", "--initial-cluster", "first start"]);
+    assert_says(&said[0], &["ignored", "--initial-cluster-token", "first start"]);
+    // What is given at every start and agrees is not worth a warning.
+    assert!(three("n1").reconcile(&existing).unwrap().is_empty());
     // A node that is told nothing but its name goes on as what it is.
     assert!(config(&[("name", "n1")]).unwrap().reconcile(&existing).unwrap().is_empty());
     let joining = config(&[("name", "n1"), ("initial-cluster-state", "existing")]).unwrap();

@@ -26,6 +26,8 @@
 //! 64 KiB, so a larger `--max-key-bytes` is of use in gRPC only.
 
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod keys;
 mod probes;

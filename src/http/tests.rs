@@ -13,7 +13,7 @@ use crate::limits::{Limits, MIB};
 use crate::node::{Consistency, Request as NodeRequest, RequestError};
 use crate::rpc::stub::{self, Script};
 use crate::rpc::{ClusterService, KvService, ServerInfo};
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 
 struct Edge {
     service: HttpService,
@@ -304,6 +304,7 @@ async fn each_error_of_the_node_has_its_status_and_says_what_is_certain() {
         (RequestError::Refused("why".to_owned()), 503, "UNAVAILABLE", "not-applied"),
         (RequestError::ShuttingDown, 503, "UNAVAILABLE", "not-applied"),
         (RequestError::ReadTimedOut { waited_ms: 5 }, 503, "UNAVAILABLE", ""),
+        (RequestError::ReadBehind { waited_ms: 5, applied: LogIndex::new(9) }, 503, "UNAVAILABLE", ""),
         (unknown, 503, "UNAVAILABLE", "unknown"),
     ] {
         edge.script.fail_with(error.clone());

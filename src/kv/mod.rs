@@ -10,6 +10,8 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod command;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod ordered_map;
 mod state_hash;

@@ -16,6 +16,9 @@ use crate::types::{LogIndex, Revision};
 use super::state_hash::{pair_hash, state_hash};
 use super::{Command, CommandError, OrderedMap};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod model;
+
 /// A value and its history, in etcd's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {

@@ -13,7 +13,7 @@ use super::waiting::{Asked, ForwardedFor, Origin, Read, Stage, Waiter};
 use super::{Carried, space};
 use crate::kv::{KeyValue, Outcome};
 use crate::raft::{Input, ReadOutcome};
-use crate::types::{EntryId, NodeId};
+use crate::types::{EntryId, LogIndex, NodeId};
 
 impl Node {
     pub(super) fn on_client(
@@ -273,7 +273,7 @@ impl Node {
     /// Answers what has waited for too long, each by what is known of it.
     pub(super) fn expire(&mut self, effects: &mut Effects) {
         for (token, waiter) in self.waiting.tick() {
-            let error = timed_out(&waiter);
+            let error = timed_out(&waiter, self.applied());
             effects.replies.push((token, refusal(&waiter, error)));
         }
     }
@@ -302,9 +302,10 @@ fn refusal(waiter: &Waiter, error: RequestError) -> Replied {
     }
 }
 
-fn timed_out(waiter: &Waiter) -> RequestError {
+fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
     let waited_ms = waiter.timeout_ms;
     match (&waiter.asked, waiter.stage) {
+        (Asked::Read(_), Stage::Applying) => RequestError::ReadBehind { waited_ms, applied },
         (Asked::Read(_), _) => RequestError::ReadTimedOut { waited_ms },
         (Asked::Write(_), Stage::Proposed(_)) => {
             mark!(WriteExpired);

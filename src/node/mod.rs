@@ -19,6 +19,8 @@ mod apply;
 mod cache;
 mod dispatch;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod peer;
 mod request;
 mod space;
@@ -57,7 +59,7 @@ pub use event::{
     Effects, Event, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, HaltReason, Load,
     Replied, Token,
 };
-#[cfg(all(test, feature = "server"))]
+#[cfg(all(any(test, feature = "fuzzing"), feature = "server"))]
 pub(crate) use handle::{Asked, ClientMessage, Completion, PendingRequest};
 #[cfg(feature = "server")]
 pub use handle::{ForwardReply, NodeHandle};

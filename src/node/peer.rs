@@ -6,10 +6,9 @@
 use crate::kv::Command;
 use crate::limits::Limits;
 use crate::raft::{self, AppendResult, ReplyTo};
-use crate::types::{ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, NodeId, Term};
-
-/// Terms and indexes from outside stay below this, so that counting on never overflows. Nobody gets there by counting.
-const MAX_COUNTER: u64 = 1 << 62;
+use crate::types::{
+    ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, MAX_COUNTER, NodeId, Term,
+};
 
 /// Who speaks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -156,6 +156,17 @@ pub enum RequestError {
         /// How long it waited.
         waited_ms: u64,
     },
+    /// A read was confirmed, and this node's map is too far behind to answer it.
+    #[error(
+        "this node did not catch up with the leader within {waited_ms} ms, it has applied {applied}: ask another node; \
+         a serializable read answers from what is here"
+    )]
+    ReadBehind {
+        /// How long it waited.
+        waited_ms: u64,
+        /// The last index that was applied here.
+        applied: LogIndex,
+    },
 }
 
 /// How a node and its cluster fare, as the node knows it.

@@ -411,6 +411,23 @@ fn pitfall_50_a_follower_reads_at_the_leaders_index_only_when_it_has_applied_it(
 }
 
 #[test]
+fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+    let token = bench.token();
+    let request = get("a", Consistency::Linearizable);
+    bench.turn([Event::Client { token, request, timeout_ms: 200 }]);
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
+    bench.ticks(20);
+    assert_eq!(
+        bench.error(token),
+        Some(&RequestError::ReadBehind { waited_ms: 200, applied: LogIndex::ZERO })
+    );
+}
+
+#[test]
 fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));

@@ -315,11 +315,15 @@ impl Raft {
             return;
         }
         let asked = self.term().next();
+        // Until then the requests are withheld: what seems to answer them was never asked for.
+        let has_asked = self.promises.hard_state_is_durable();
         let votes = match &mut self.role {
             Role::PreCandidate(pre) if response.pre_vote && (!response.granted || response.term == asked) => {
                 &mut pre.votes
             }
-            Role::Candidate(candidate) if !response.pre_vote && response.term == self.promises.term() => {
+            Role::Candidate(candidate)
+                if has_asked && !response.pre_vote && response.term == self.promises.term() =>
+            {
                 &mut candidate.votes
             }
             // An answer that comes late: the election it belongs to is over, one way or another.

@@ -40,6 +40,10 @@ impl Raft {
         }
         self.take_entries(from, &request.entries, out)?;
         let last = request.prev.index.plus(request.entries.len() as u64);
+        // What stands behind was not compared: it may be another leader's.
+        if request.commit > last && last < self.log.last().index {
+            mark!(CommitBounded);
+        }
         self.raise_commit(request.commit.min(last), out);
         let (match_index, rests_on) = if request.entries.is_empty() {
             (last.min(self.log.persisted()), WriteSeq::ZERO)

@@ -122,7 +122,7 @@ impl From<RequestError> for Fault {
             | RequestError::ShuttingDown => (Code::Unavailable, Some(Certainty::NotApplied)),
             RequestError::UnknownOutcome { .. } => (Code::Unavailable, Some(Certainty::Unknown)),
             // Only reads end like this: nothing was to be applied.
-            RequestError::ReadTimedOut { .. } => (Code::Unavailable, None),
+            RequestError::ReadTimedOut { .. } | RequestError::ReadBehind { .. } => (Code::Unavailable, None),
         };
         let disk_full = matches!(error, RequestError::DiskFull { .. });
         Self { disk_full, ..Self::new(code, error.to_string(), certainty) }

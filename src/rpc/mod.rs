@@ -17,6 +17,8 @@ mod cluster;
 pub mod convert;
 pub mod deadline;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod kv;
 mod link;
@@ -24,7 +26,7 @@ mod peer_wire;
 mod raft;
 mod refusal;
 mod server;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod stub;
 #[cfg(test)]
 mod tests;

@@ -272,7 +272,9 @@ fn forward_error_to_wire(error: &RequestError) -> v1::ForwardError {
         RequestError::DiskFull { .. } => Reason::DiskFull,
         RequestError::Replaced => Reason::Replaced,
         RequestError::Refused(_) => Reason::Invalid,
-        RequestError::NoLeader { .. } | RequestError::ReadTimedOut { .. } => Reason::Expired,
+        RequestError::NoLeader { .. }
+        | RequestError::ReadTimedOut { .. }
+        | RequestError::ReadBehind { .. } => Reason::Expired,
         RequestError::UnknownOutcome { .. } => Reason::UnknownOutcome,
         RequestError::ShuttingDown => Reason::ShuttingDown,
     };

@@ -249,7 +249,10 @@ async fn receive_forwards(
 }
 
 /// A command that this node could not apply must not reach the log: it would stop every node.
-fn forwarded_request(message: v1::ForwardRequest, limits: &Limits) -> Result<ForwardedRequest, RequestError> {
+pub(super) fn forwarded_request(
+    message: v1::ForwardRequest,
+    limits: &Limits,
+) -> Result<ForwardedRequest, RequestError> {
     use v1::forward_request::Request;
     match message.request {
         Some(Request::Command(payload)) => {

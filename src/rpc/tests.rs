@@ -21,7 +21,7 @@ use crate::node::{Consistency, Request as NodeRequest, RequestError};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::kv_client::KvClient;
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 
 async fn port() -> (Port, KvClient<Channel>) {
     let port = Port::open(Limits::default()).await;
@@ -208,6 +208,7 @@ async fn each_error_of_the_node_has_its_code_and_says_what_is_certain() {
         (RequestError::Refused("why".to_owned()), refused, Some("not-applied")),
         (RequestError::ShuttingDown, refused, Some("not-applied")),
         (RequestError::ReadTimedOut { waited_ms: 5000 }, refused, None),
+        (RequestError::ReadBehind { waited_ms: 5000, applied: LogIndex::new(9) }, refused, None),
         (RequestError::UnknownOutcome { reason: "it is over".to_owned() }, refused, Some("unknown")),
     ] {
         port.script.fail_with(error.clone());

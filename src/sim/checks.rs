@@ -1,21 +1,34 @@
 //! What must hold at every moment, checked against a record of the whole cluster that no node has.
 //!
 //! - At most one leader a term, in one of its lives.
+//! - Entries with the same index and term are the same, and so is what stands before them (Log Matching, §5.3).
 //! - What is committed anywhere is committed everywhere (State Machine Safety, Raft §5.4.3), is durable on a majority
 //!   when it is first said to be committed, and is in the log of every later leader (Leader Completeness, §5.4).
+//! - A leader commits by counting what is of its own term, and with it what stands before (§5.4.2).
+//! - Nothing at or below a node's commit index is written again.
 //! - Commit and applied index never go back within a life; equal applied indexes have equal state hashes.
-//! - Nothing but a pre-vote leaves with a term, a vote or an acknowledgement that is not durable.
+//! - What a node believes to be durable on its own disk is, and what a leader believes of a peer's, unless the peer has
+//!   moved on to a later term.
+//! - No more is on its way to a peer than the limits allow.
+//! - Of what leaves a node: see [`leaving`].
+//!
+//! Each check looks at what is new only: a run must not become slower as its log grows.
+
+mod leaving;
 
 use std::collections::BTreeMap;
 
 use super::clients::Clients;
-use super::disk::{Disk, Image};
+use super::disk::Disk;
+use super::ledger::Image;
 use super::model::Model;
+use super::scenario::Scenario;
 use super::{Violation, ensure};
 use crate::kv::Command;
-use crate::node::{Node, PeerMessage};
-use crate::raft::{AppendResult, Response};
-use crate::types::{Entry, EntryId, EntryKind, HardState, LogIndex, NodeId, Term};
+use crate::node::Node;
+use crate::types::{Entry, EntryId, EntryKind, LogIndex, NodeId, Term};
+
+pub(super) use leaving::{Leaving, Named};
 
 /// An entry that is committed.
 #[derive(Debug)]
@@ -26,39 +39,66 @@ struct Committed {
 }
 
 /// What a node said last, in this life.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct LastSeen {
     commit: LogIndex,
     applied: LogIndex,
     led: Option<Term>,
+    /// As a leader: how far each node's log matches its own.
+    matched: Vec<LogIndex>,
 }
 
-/// What a peer's request named: its answer is held to it.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    pub(super) prev: EntryId,
-    pub(super) entries: Vec<EntryId>,
+/// An entry that was written somewhere.
+#[derive(Debug)]
+struct Written {
+    entry: Entry,
+    /// The term of the entry before it.
+    before: Term,
+}
+
+/// What a node may have on its way to a peer.
+#[derive(Debug)]
+struct Bounds {
+    messages: usize,
+    /// Of entries; one message goes as long as fewer are on their way.
+    bytes: usize,
+    message_entries: usize,
+    /// Of entries in one message, unless it is a single one.
+    message_bytes: usize,
+    /// The largest entry so far.
+    entry_bytes: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Checks {
     /// Who led a term, and in which of its lives.
     leaders: BTreeMap<Term, (usize, u64)>,
+    written: BTreeMap<EntryId, Written>,
     /// From index 1 on.
     committed: Vec<Committed>,
     /// By applied index.
     hashes: BTreeMap<LogIndex, u128>,
     last_seen: Vec<LastSeen>,
+    bounds: Bounds,
     pub(super) model: Model,
 }
 
 impl Checks {
-    pub(super) fn new(nodes: usize) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let bounds = Bounds {
+            messages: scenario.max_inflight_messages,
+            bytes: scenario.max_inflight_bytes,
+            message_entries: scenario.max_append_entries,
+            message_bytes: scenario.max_append_bytes,
+            entry_bytes: 0,
+        };
         Self {
             leaders: BTreeMap::new(),
+            written: BTreeMap::new(),
             committed: Vec::new(),
             hashes: BTreeMap::new(),
-            last_seen: vec![LastSeen::default(); nodes],
+            last_seen: vec![LastSeen::default(); scenario.nodes],
+            bounds,
             model: Model::new(),
         }
     }
@@ -78,6 +118,26 @@ impl Checks {
         self.last_seen[node] = LastSeen::default();
     }
 
+    /// Entries are about to be written behind what `log` holds up to the first of them.
+    pub(super) fn writes(&mut self, at: usize, log: &Image, entries: &[Entry]) -> Result<(), Violation> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let commit = self.last_seen[at].commit;
+        ensure!(first.id.index > commit, "writes {} again, and {commit} is committed", first.id);
+        let mut before =
+            first.id.index.prev().and_then(|prev| log.entry(prev)).map_or(Term::ZERO, |e| e.id.term);
+        for entry in entries {
+            let written = Written { entry: entry.clone(), before };
+            let known = self.written.entry(entry.id).or_insert(written);
+            ensure!(
+                known.entry == *entry && known.before == before,
+                "writes {entry:?} behind term {before}, and elsewhere {known:?} was written"
+            );
+            self.bounds.entry_bytes = self.bounds.entry_bytes.max(entry.payload.len());
+            before = entry.id.term;
+        }
+        Ok(())
+    }
+
     /// After a turn of a node. `disks` are those of all nodes.
     pub(super) fn after_turn(
         &mut self,
@@ -88,25 +148,67 @@ impl Checks {
         clients: &mut Clients,
     ) -> Result<(), Violation> {
         let raft = node.raft();
-        let seen = self.last_seen[at];
+        let seen = &self.last_seen[at];
         ensure!(raft.commit() >= seen.commit, "the commit index went back from {}", seen.commit);
         ensure!(node.applied() >= seen.applied, "the applied index went back from {}", seen.applied);
         ensure!(node.applied() <= raft.commit(), "applied what is not committed");
+        if raft.is_leader() && seen.led == Some(raft.term()) && raft.commit() > seen.commit {
+            let term = raft.term_at(raft.commit()).unwrap_or_default();
+            ensure!(
+                term == raft.term(),
+                "the leader of term {} commits {} of term {term} by counting",
+                raft.term(),
+                raft.commit()
+            );
+        }
+        let (first_new, was_applied) = (seen.commit.get() + 1, seen.applied);
         if raft.is_leader() && seen.led != Some(raft.term()) {
             self.elected(at, life, node)?;
             self.last_seen[at].led = Some(raft.term());
+            self.last_seen[at].matched = vec![LogIndex::ZERO; disks.len()];
         }
-        for index in seen.commit.get() + 1..=raft.commit().get() {
+        self.believes(at, node, disks)?;
+        for index in first_new..=raft.commit().get() {
             self.commit(LogIndex::new(index), raft.term(), disks[at].written(), disks, clients)?;
         }
         let hash = node.store().state_hash();
-        if node.applied() != seen.applied {
+        if node.applied() != was_applied {
             let known = *self.hashes.entry(node.applied()).or_insert(hash);
             ensure!(known == hash, "another state than elsewhere at applied index {}", node.applied());
         }
         let last_seen = &mut self.last_seen[at];
         last_seen.commit = raft.commit();
         last_seen.applied = node.applied();
+        Ok(())
+    }
+
+    /// What a node takes for durable, on its own disk and as a leader on those of the others, and what it has sent them.
+    fn believes(&mut self, at: usize, node: &Node, disks: &[&Disk]) -> Result<(), Violation> {
+        let raft = node.raft();
+        let id_at = |index| EntryId::new(raft.term_at(index).unwrap_or_default(), index);
+        let persisted = id_at(raft.persisted_index());
+        ensure!(disks[at].durable().holds(persisted), "{persisted} is taken for durable, and is not");
+        if !raft.is_leader() {
+            return Ok(());
+        }
+        for (peer, disk) in disks.iter().enumerate() {
+            let id = NodeId::new(peer as u64 + 1);
+            let Some((matched, _)) = raft.progress(id) else { continue };
+            let seen = &mut self.last_seen[at].matched[peer];
+            // A peer that has another leader by now may have lost what it had acknowledged to this one.
+            if *seen != matched && disk.durable().hard_state.term <= raft.term() {
+                let matched = id_at(matched);
+                ensure!(disk.durable().holds(matched), "{matched} is taken for durable on {id}, and is not");
+            }
+            *seen = matched;
+            let Some((messages, bytes)) = raft.in_flight(id) else { continue };
+            let Bounds { message_bytes, entry_bytes, .. } = self.bounds;
+            ensure!(messages <= self.bounds.messages, "{messages} messages are on their way to {id}");
+            ensure!(
+                bytes < self.bounds.bytes + message_bytes.max(entry_bytes),
+                "{bytes} bytes are on their way to {id}"
+            );
+        }
         Ok(())
     }
 
@@ -154,72 +256,5 @@ impl Checks {
         }
         self.committed.push(Committed { entry: entry.clone(), said_in: term });
         Ok(())
-    }
-
-    /// A request leaves a node: its term must be durable there, and the vote for itself.
-    pub(super) fn message_leaves(from: NodeId, message: &PeerMessage, disk: &Image) -> Result<(), Violation> {
-        let durable = disk.hard_state;
-        match message {
-            PeerMessage::Vote(vote) if vote.pre_vote => {}
-            PeerMessage::Vote(vote) => {
-                let own = HardState { term: vote.term, vote: Some(from) };
-                ensure!(
-                    durable == own || durable.term > vote.term,
-                    "{vote:?} leaves {from} while {durable:?} is durable"
-                );
-            }
-            PeerMessage::Heartbeat(request) | PeerMessage::Append { request, .. } => {
-                ensure!(
-                    durable.term >= request.term,
-                    "{request:?} leaves {from} while {durable:?} is durable"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// An answer leaves a node: what it promises must be durable there.
-    pub(super) fn answer_leaves(
-        to: NodeId,
-        response: &Response,
-        named: Option<&Named>,
-        disk: &Image,
-    ) -> Result<(), Violation> {
-        let durable = disk.hard_state;
-        match response {
-            Response::RequestVote(vote) if vote.pre_vote && vote.granted => {}
-            Response::RequestVote(vote) => {
-                let granted = HardState { term: vote.term, vote: Some(to) };
-                let kept = durable.term > vote.term || !vote.granted || durable == granted;
-                ensure!(
-                    durable.term >= vote.term && kept,
-                    "{vote:?} leaves for {to} while {durable:?} is durable"
-                );
-            }
-            Response::AppendEntries(answer) => {
-                ensure!(durable.term >= answer.term, "{answer:?} leaves while {durable:?} is durable");
-                let (AppendResult::Matched { match_index } | AppendResult::Busy { match_index }) =
-                    answer.result
-                else {
-                    return Ok(());
-                };
-                let Some(named) = named else {
-                    return Err(Violation::new(format!("{answer:?} answers a request for a vote")));
-                };
-                let is_durable = match named.id_at(match_index) {
-                    Some(id) => disk.holds(id),
-                    None => match_index <= disk.last_index() && match_index < named.prev.index,
-                };
-                ensure!(is_durable, "{answer:?} leaves, and that is not durable; asked was {named:?}");
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Named {
-    fn id_at(&self, index: LogIndex) -> Option<EntryId> {
-        let mut ids = std::iter::once(self.prev).chain(self.entries.iter().copied());
-        ids.find(|id| id.index == index)
     }
 }

@@ -13,7 +13,7 @@ use super::history::{Deed, History};
 use super::model::Model;
 use super::scenario::Scenario;
 use super::{Violation, ensure};
-use crate::kv::{Command, Effect};
+use crate::kv::{Command, Effect, Page};
 use crate::node::{Answer, Consistency, ListRequest, Reply, Request, RequestError, Token};
 use crate::types::Revision;
 
@@ -31,6 +31,8 @@ struct Asked {
 #[derive(Debug)]
 pub(super) struct Clients {
     chance: Chance,
+    /// How many keys there are.
+    keys: u64,
     pub(super) history: History,
     /// The newest revision that was read at each node in its present life.
     read_at: BTreeMap<usize, Revision>,
@@ -50,9 +52,10 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         Self {
-            chance: Chance::new(seed, 3),
+            chance: Chance::new(scenario.seed, 3),
+            keys: scenario.keys,
             history: History::default(),
             read_at: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -97,7 +100,7 @@ impl Clients {
 
     /// Draws a request. The token makes the values of all Sets different.
     pub(super) fn draw(&mut self, token: Token, model: &Model, scenario: &Scenario) -> Request {
-        let key = Bytes::from(format!("k{}", self.chance.below(scenario.keys)));
+        let key = key_of(self.chance.below(scenario.keys));
         let consistency =
             if self.chance.percent(70) { Consistency::Linearizable } else { Consistency::Serializable };
         match self.chance.below(100) {
@@ -213,7 +216,31 @@ impl Clients {
                 let value = got.as_ref().map(|got| got.stored.value.clone());
                 self.history.heard(key, asked.moment, Deed::Read(value));
             }
+            (Request::List(list), Reply::Listed(page)) if is_linearizable(&asked.request) => {
+                self.remember_list(asked.moment, list, page);
+            }
             _ => {}
+        }
+    }
+
+    /// A List has read every key in its range: those that it shows, and those that it does not.
+    fn remember_list(&mut self, moment: u64, list: &ListRequest, page: &Page) {
+        let last = page.items.last().map(|item| &item.key);
+        let heard = self.history.now();
+        for place in 0..self.keys {
+            let key = key_of(place);
+            let is_listed =
+                key.starts_with(&list.prefix) && (list.start_after.is_empty() || key > list.start_after);
+            if !is_listed || (page.more && Some(&key) > last) {
+                continue;
+            }
+            match page.items.iter().find(|item| item.key == key) {
+                Some(_) if list.keys_only => {}
+                Some(item) => {
+                    self.history.heard_at(heard, &key, moment, Deed::Read(Some(item.stored.value.clone())));
+                }
+                None => self.history.heard_at(heard, &key, moment, Deed::Read(None)),
+            }
         }
     }
 
@@ -246,6 +273,10 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+fn key_of(place: u64) -> Bytes {
+    Bytes::from(format!("k{place}"))
 }
 
 /// What a command leaves under its key if it has its effect.

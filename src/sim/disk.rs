@@ -1,63 +1,20 @@
 //! A simulated node's disk: the production log on a disk in memory, and beside it an exact record of what it was told.
 //!
-//! The record ([`Image`]) knows what must have survived, whatever the log believes: promises are checked against it, and
-//! after each start what the log recovered must be a prefix of the stream of records that was written, and no shorter
-//! than what was flushed.
+//! The record ([`Ledger`]) knows what must have survived, whatever the log believes: promises are checked against it,
+//! and after each start what the log recovered must be a prefix of the stream of records that was written, and no
+//! shorter than what was flushed.
 
-use std::collections::VecDeque;
 use std::path::Path;
 
 use super::chance::Chance;
+use super::ledger::{Image, Ledger};
 use super::scenario::Scenario;
 use super::{Violation, ensure};
 use crate::storage::{Log, LogError, LogOptions, LogReport, MemOs, Os as _, Recovered};
-use crate::types::{Entry, EntryId, HardState, Identity, LogIndex, LogWrite, WriteSeq};
+use crate::types::{Identity, LogWrite, WriteSeq};
 
 /// Where the log is on each disk.
 const DIR: &str = "/sim";
-
-/// What a log holds, entry by entry from index 1 on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Image {
-    pub(super) hard_state: HardState,
-    entries: Vec<Entry>,
-}
-
-impl Image {
-    pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
-        let place = index.get().checked_sub(1)?;
-        self.entries.get(usize::try_from(place).ok()?)
-    }
-
-    /// Whether this entry, or the origin, is there.
-    pub(super) fn holds(&self, id: EntryId) -> bool {
-        id == EntryId::ORIGIN || self.entry(id.index).is_some_and(|entry| entry.id == id)
-    }
-
-    /// The last entry, or the origin.
-    pub(super) fn last(&self) -> EntryId {
-        self.entries.last().map_or(EntryId::ORIGIN, |entry| entry.id)
-    }
-
-    pub(super) fn last_index(&self) -> LogIndex {
-        LogIndex::new(self.entries.len() as u64)
-    }
-
-    fn put(&mut self, entry: &Entry) {
-        let place = usize::try_from(entry.id.index.get() - 1).expect("simulated logs are short");
-        self.entries.truncate(place);
-        self.entries.push(entry.clone());
-    }
-
-    fn write(&mut self, write: &LogWrite) {
-        if let Some(hard_state) = write.hard_state {
-            self.hard_state = hard_state;
-        }
-        for entry in &write.entries {
-            self.put(entry);
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -66,12 +23,12 @@ pub(super) struct Disk {
     options: LogOptions,
     /// `None` while the node is down.
     log: Option<Log<MemOs>>,
-    durable: Image,
-    written: Image,
-    unflushed: VecDeque<LogWrite>,
+    ledger: Ledger,
     persisted: WriteSeq,
     /// The process was killed, and the page cache lives: all that was written must come back.
     cache_survived: bool,
+    /// The last write went into a new segment.
+    has_rolled: bool,
 }
 
 impl Disk {
@@ -86,22 +43,21 @@ impl Disk {
             identity,
             options,
             log: None,
-            durable: Image::default(),
-            written: Image::default(),
-            unflushed: VecDeque::new(),
+            ledger: Ledger::default(),
             persisted: WriteSeq::ZERO,
             cache_survived: false,
+            has_rolled: false,
         }
     }
 
     /// What is durable for certain.
     pub(super) fn durable(&self) -> &Image {
-        &self.durable
+        self.ledger.durable()
     }
 
     /// What was written, durable or not.
     pub(super) fn written(&self) -> &Image {
-        &self.written
+        self.ledger.written()
     }
 
     pub(super) fn log(&self) -> &Log<MemOs> {
@@ -117,79 +73,41 @@ impl Disk {
         let opened = Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options);
         let (log, recovered) =
             opened.map_err(|error| Violation::new(format!("the log does not open: {error}")))?;
-        self.durable = self.recovered_image(&log, &recovered)?;
-        if self.cache_survived && self.durable != self.written {
+        let found = self.ledger.judge(&log, &recovered)?;
+        if self.cache_survived && found != *self.ledger.written() {
             return Err(Violation::new("a killed process finds less than it had written"));
         }
         self.cache_survived = false;
-        self.written = self.durable.clone();
-        self.unflushed.clear();
+        self.ledger.recovered(found);
         self.persisted = WriteSeq::ZERO;
         self.log = Some(log);
         self.prepare();
         Ok((recovered, self.report(None)))
     }
 
-    /// The image that was recovered, if it is one that the writes can have left.
-    fn recovered_image(&self, log: &Log<MemOs>, recovered: &Recovered) -> Result<Image, Violation> {
-        let last = recovered.entries.last().map_or(EntryId::ORIGIN, |entry| entry.id);
-        let fits = |image: &Image| {
-            image.hard_state == recovered.hard_state
-                && image.entries.len() == recovered.entries.len()
-                && image.holds(last)
-        };
-        let mut image = self.durable.clone();
-        let mut found = fits(&image);
-        for write in &self.unflushed {
-            if let Some(hard_state) = write.hard_state.filter(|_| !found) {
-                image.hard_state = hard_state;
-                found = fits(&image);
-            }
-            for entry in &write.entries {
-                if found {
-                    break;
-                }
-                image.put(entry);
-                found = fits(&image);
-            }
+    pub(super) fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        // Also a write that fails in its middle may leave a part of itself.
+        self.ledger.append(write);
+        let flushes = self.os.counts().flushes;
+        let appended = self.log_mut().append_write(write);
+        // Appending flushes nothing but a segment that has ended.
+        self.has_rolled = self.os.counts().flushes > flushes;
+        if matches!(appended, Err(LogError::NoRoom { .. } | LogError::OutOfOrder(_))) {
+            self.ledger.withdraw();
         }
-        if !found {
-            return Err(Violation::new(format!(
-                "recovered {:?} and {} entries up to {last}; durable were {:?} and {} entries, unflushed {:?}",
-                recovered.hard_state,
-                recovered.entries.len(),
-                self.durable.hard_state,
-                self.durable.entries.len(),
-                self.unflushed,
-            )));
-        }
-        let entries = match image.entries.last() {
-            Some(last) => log.reader().read(LogIndex::new(1), last.id.index, usize::MAX),
-            None => Ok(Vec::new()),
-        };
-        let entries =
-            entries.map_err(|error| Violation::new(format!("recovered, but unreadable: {error}")))?;
-        if entries != image.entries {
-            return Err(Violation::new("the recovered entries are not those that were written"));
-        }
-        Ok(image)
+        appended
     }
 
-    pub(super) fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
-        // Also a write that failed in its middle may have left a part of itself.
-        self.unflushed.push_back(write.clone());
-        self.log_mut().append_write(write)?;
-        self.written.write(write);
-        Ok(())
+    /// Whether the last write went into a new segment.
+    pub(super) fn has_rolled(&self) -> bool {
+        self.has_rolled
     }
 
     /// Flushes what was appended, and prepares the next segment where one is wanted.
     pub(super) fn flush(&mut self) -> LogReport {
         match self.log_mut().flush() {
             Ok(persisted) => {
-                while let Some(write) = self.unflushed.pop_front_if(|write| write.seq <= persisted) {
-                    self.durable.write(&write);
-                }
+                self.ledger.flushed(persisted);
                 self.persisted = persisted;
                 self.prepare();
                 self.report(None)
@@ -246,21 +164,15 @@ impl Disk {
         let copy = self.os.kill();
         copy.flip_bit(&path, bit);
         let Ok((log, recovered)) = Log::open(copy, dir, self.identity, self.options) else { return Ok(()) };
-        let last = self.durable.last_index();
-        let entries = match last {
-            LogIndex::ZERO => Ok(Vec::new()),
-            last => log.reader().read(LogIndex::new(1), last, usize::MAX),
-        };
-        let whole = recovered.hard_state == self.durable.hard_state
-            && recovered.entries.len() == self.durable.entries.len()
-            && entries.is_ok_and(|entries| entries == self.durable.entries);
+        let durable = self.ledger.durable();
+        let whole = Image::of(&log, &recovered).is_ok_and(|found| found == *durable);
         ensure!(
             whole,
-            "bit {bit} of {} was flipped, and it cost something in silence: {:?} and {} entries of {:?} and {last}",
+            "bit {bit} of {} was flipped, and it cost something in silence: {:?} and {} entries of {}",
             path.display(),
             recovered.hard_state,
             recovered.entries.len(),
-            self.durable.hard_state,
+            durable.in_short(),
         );
         Ok(())
     }
@@ -289,7 +201,8 @@ impl Disk {
         self.os.fail_next_flush();
     }
 
-    pub(super) fn set_full(&self, full: bool) {
-        self.os.set_free_bytes(if full { 0 } else { u64::MAX });
+    /// So much room is left on the disk.
+    pub(super) fn set_free_bytes(&self, bytes: u64) {
+        self.os.set_free_bytes(bytes);
     }
 }

@@ -6,8 +6,10 @@
 //! memory of what was tried). Keys are independent, so each is searched alone. A write without an answer may have
 //! happened at any time after it was asked, or never.
 //!
-//! Caveats: a write whose condition failed, and a List, are not searched for (they are held to their revisions). A search
-//! that would be too long is given up and counted.
+//! A List has read every key in its range, each by itself.
+//!
+//! Caveats: a write whose condition failed is not searched for (it is held to its revision), nor is it that a List has
+//! read all its keys at one moment. A search that would be too long is given up and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +83,11 @@ impl History {
     /// A client heard.
     pub(super) fn heard(&mut self, key: &Bytes, asked: u64, deed: Deed) {
         let heard = self.now();
+        self.heard_at(heard, key, asked, deed);
+    }
+
+    /// A client heard of several keys at once.
+    pub(super) fn heard_at(&mut self, heard: u64, key: &Bytes, asked: u64, deed: Deed) {
         self.keys.entry(key.clone()).or_default().push(Operation { asked, heard, deed });
     }
 

@@ -12,9 +12,14 @@
 //! - `checks`, `model`, `history`: what must hold
 //! - `campaign`, `command`: many seeds, and the program that plays them
 //!
+//! Beside whole clusters, the log alone is tried harder: [`images`] makes every disk that a power cut may leave of it,
+//! [`bits`] flips every bit of one. `ledger` judges what is recovered, here and there.
+//!
 //! A seed replays to the same trace, on every machine: [`Trace::hash`] is the same. Of the nodes' two outer shells, the
 //! actor and the edges, nothing runs here; a disk of a node that is up never damages what it has flushed.
 
+mod again;
+pub mod bits;
 #[cfg(feature = "sim")]
 mod campaign;
 mod chance;
@@ -24,6 +29,9 @@ mod clients;
 pub mod command;
 mod disk;
 mod history;
+pub mod images;
+mod jobs;
+mod ledger;
 mod model;
 mod network;
 mod scenario;
@@ -108,7 +116,12 @@ pub fn run(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, Violation>
 /// # Errors
 /// What failed, in words.
 pub fn attempt(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| run(scenario, trace))) {
+    attempt_to(|| run(scenario, trace))
+}
+
+/// Takes a panic for what it is: a failure.
+fn attempt_to<T>(action: impl FnOnce() -> Result<T, Violation>) -> Result<T, String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(action)) {
         Ok(result) => result.map_err(|violation| violation.to_string()),
         Err(panic) => Err(panic
             .downcast_ref::<String>()

@@ -48,6 +48,10 @@ impl Packet {
 pub(super) struct Network {
     chance: Chance,
     cut: BTreeSet<(usize, usize)>,
+    /// Links that take nothing more, but bring what they have.
+    closed: BTreeSet<(usize, usize)>,
+    /// Nodes whose messages take long, and until when.
+    slow_until_us: BTreeMap<usize, u64>,
     /// The last arrival on each link.
     last_us: BTreeMap<(usize, usize), u64>,
     /// Faults are over.
@@ -57,7 +61,14 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(seed: u64) -> Self {
         let chance = Chance::new(seed, 2);
-        Self { chance, cut: BTreeSet::new(), last_us: BTreeMap::new(), healed: false }
+        Self {
+            chance,
+            cut: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            slow_until_us: BTreeMap::new(),
+            last_us: BTreeMap::new(),
+            healed: false,
+        }
     }
 
     pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -68,8 +79,19 @@ impl Network {
         self.cut.insert((from, to));
     }
 
+    /// What is on its way still arrives, however late; nothing more is taken.
+    pub(super) fn close(&mut self, from: usize, to: usize) {
+        self.closed.insert((from, to));
+    }
+
+    /// Everything to and from this node takes long.
+    pub(super) fn slow_down(&mut self, node: usize, until_us: u64) {
+        self.slow_until_us.insert(node, until_us);
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
+        self.closed.clear();
     }
 
     /// No fault any more, for the rest of the run.
@@ -81,11 +103,18 @@ impl Network {
     /// When the packet arrives: not at all, once, or twice.
     pub(super) fn arrivals(&mut self, packet: &Packet, now_us: u64, scenario: &Scenario) -> Vec<u64> {
         let link = (packet.from, packet.to);
-        let way_us = self.chance.between(50, scenario.message_us.max(50));
+        let mut way_us = self.chance.between(50, scenario.message_us.max(50));
+        if self.is_cut(link.0, link.1) || self.closed.contains(&link) {
+            return Vec::new();
+        }
         if self.healed {
             return vec![self.in_order(link, now_us + way_us.min(1_000))];
         }
-        if self.is_cut(link.0, link.1) || self.chance.percent(scenario.loss_percent) {
+        let is_slow = |node| self.slow_until_us.get(&node).is_some_and(|&until_us| now_us < until_us);
+        if is_slow(link.0) || is_slow(link.1) {
+            way_us += self.chance.between(ELECTION_US / 4, ELECTION_US);
+        }
+        if self.chance.percent(scenario.loss_percent) {
             return Vec::new();
         }
         let first_us = if self.chance.percent(scenario.straggler_percent) {

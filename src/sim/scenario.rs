@@ -34,15 +34,19 @@ pub enum Fault {
     OneWayCut,
     /// All links work again.
     Heal,
-    /// A link breaks, and both ends notice.
+    /// Links break, and both ends notice; what is on its way may be lost.
     LinkReset,
-    /// A process does nothing for a while.
+    /// A process does nothing for a while; it may find a burst of ticks when it wakes.
     Pause,
+    /// All messages to and from a node take long for a while.
+    SlowPeer,
     /// A disk is slow for a while.
     SlowDisk,
+    /// A flush takes as long as many elections.
+    DiskStall,
     /// A flush fails, and the process ends.
     FlushFailure,
-    /// There is no room on a disk for a while.
+    /// There is little or no room on a disk for a while: one of the next allocations fails.
     FullDisk,
     /// Power is cut between two operations of the disk.
     DiskStop,
@@ -52,7 +56,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::PowerCut,
         Self::LeaderPowerCut,
         Self::Kill,
@@ -62,7 +66,9 @@ impl Fault {
         Self::Heal,
         Self::LinkReset,
         Self::Pause,
+        Self::SlowPeer,
         Self::SlowDisk,
+        Self::DiskStall,
         Self::FlushFailure,
         Self::FullDisk,
         Self::DiskStop,
@@ -95,8 +101,13 @@ pub struct Scenario {
     pub reorder_percent: u64,
     /// Messages that take as long as several elections.
     pub straggler_percent: u64,
+    /// Appends that tell the leader's whole commit index, as the paper's do, and not only what they cover: a follower
+    /// must not commit what it has not compared (Raft §5.3).
+    pub whole_commit_percent: u64,
     /// How much faster or slower than the others a node's clock may go.
     pub clock_drift_percent: u64,
+    /// How far apart the ticks of two nodes may be; 0: all clocks tick at the same moments.
+    pub clock_spread_us: u64,
     /// Starts before which a bit of the disk flips.
     pub bit_flip_percent: u64,
     /// The longest way of an ordinary message.
@@ -123,6 +134,8 @@ pub struct Scenario {
     pub max_append_bytes: usize,
     /// The most messages with entries on their way.
     pub max_inflight_messages: usize,
+    /// Bytes of entries on their way, above which nothing more is sent.
+    pub max_inflight_bytes: usize,
     /// Entries in memory.
     pub entry_cache_bytes: usize,
     /// The first segment's size.
@@ -155,7 +168,9 @@ impl Scenario {
             duplicate_percent: 2,
             reorder_percent: 5,
             straggler_percent: 1,
+            whole_commit_percent: 5,
             clock_drift_percent: 5,
+            clock_spread_us: TICK_MS * 1000,
             bit_flip_percent: 10,
             message_us: 1_500,
             turn_us: 300,
@@ -169,6 +184,7 @@ impl Scenario {
             max_append_entries: 64,
             max_append_bytes: 1 << 16,
             max_inflight_messages: 8,
+            max_inflight_bytes: 1 << 20,
             entry_cache_bytes: 1 << 16,
             min_segment_bytes: 1 << 14,
             max_segment_bytes: 1 << 17,
@@ -210,6 +226,8 @@ impl Scenario {
             let times = chance.pick(&[0, 0, 1, 4]);
             faults.extend(std::iter::repeat_n(fault, times));
         }
+        let clocks = [(0, 0), (0, TICK_MS * 1000), (5, TICK_MS * 1000), (30, TICK_MS * 1000)];
+        let (clock_drift_percent, clock_spread_us) = chance.pick(&clocks);
         Self {
             nodes: chance.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 6, 7]),
             fault_gap_us: chance.pick(&[40_000, 150_000, 500_000]),
@@ -220,20 +238,23 @@ impl Scenario {
             duplicate_percent: chance.pick(&[0, 0, 5, 20]),
             reorder_percent: chance.pick(&[0, 0, 10, 60]),
             straggler_percent: chance.pick(&[0, 0, 1, 5]),
-            clock_drift_percent: chance.pick(&[0, 5, 30]),
+            whole_commit_percent: chance.pick(&[0, 5, 50]),
+            clock_drift_percent,
+            clock_spread_us,
             bit_flip_percent: chance.pick(&[0, 10, 50]),
             message_us: chance.pick(&[200, 1_500, 10_000, 30_000]),
             turn_us: chance.pick(&[0, 300, 5_000]),
             flush_us: chance.pick(&[200, 3_000, 30_000]),
             report_us: chance.pick(&[0, 500, 20_000, 60_000]),
             request_gap_us: chance.pick(&[5_000, 10_000, 40_000]),
-            request_burst: chance.pick(&[1, 3, 12]),
+            request_burst: chance.pick(&[1, 3, 16]),
             request_timeout_ms: chance.pick(&[50, 400, 1_000]),
             keys: chance.pick(&[1, 3, 20]),
             value_bytes: chance.pick(&[0, 100, 2_000]),
             max_append_entries: chance.pick(&[1, 2, 16, 64]),
             max_append_bytes: chance.pick(&[1, 500, 1 << 16]),
             max_inflight_messages: chance.pick(&[1, 2, 8]),
+            max_inflight_bytes: chance.pick(&[1, 500, 1 << 20]),
             entry_cache_bytes: chance.pick(&[0, 500, 1 << 16]),
             min_segment_bytes: chance.pick(&[1 << 14, 1 << 15]),
             max_segment_bytes: chance.pick(&[1 << 15, 1 << 17]),

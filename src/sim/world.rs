@@ -5,6 +5,7 @@
 
 mod carry;
 mod deliver;
+mod disturb;
 mod faults;
 mod settle;
 
@@ -62,6 +63,12 @@ enum Happening {
     Deliver(Packet),
     /// An asker learns that its forwarded request was lost.
     ForwardLost(Asker),
+    /// A node that was stopped is given all the ticks that it has missed.
+    TickBurst {
+        at: usize,
+        life: u64,
+        ticks: u64,
+    },
     /// A node learns that a link broke.
     Notice {
         at: usize,
@@ -102,6 +109,8 @@ struct Machine {
     disk_is_slow: bool,
     disk_is_full: bool,
     flush_will_fail: bool,
+    /// How long the next flush takes beyond its time.
+    flush_stall_us: u64,
     /// Its disk stops after some further operations, and the power goes.
     disk_stops: bool,
     /// A tick of its clock.
@@ -171,6 +180,7 @@ impl<'t> World<'t> {
                 disk_is_slow: false,
                 disk_is_full: false,
                 flush_will_fail: false,
+                flush_stall_us: 0,
                 disk_stops: false,
                 tick_us: clocks.between(tick_us - drift_us, tick_us + drift_us),
                 report_at_us: 0,
@@ -182,8 +192,8 @@ impl<'t> World<'t> {
             now_us: 0,
             agenda: BTreeMap::new(),
             network: Network::new(scenario.seed),
-            clients: Clients::new(scenario.seed),
-            checks: Checks::new(scenario.nodes),
+            clients: Clients::new(&scenario),
+            checks: Checks::new(&scenario),
             timing: Chance::new(scenario.seed, 4),
             mischief: Chance::new(scenario.seed, 5),
             exchanges: BTreeMap::new(),
@@ -274,6 +284,9 @@ impl<'t> World<'t> {
                 self.depart(at, to, &request);
             }
             Happening::Notice { at, life, event } if self.lives(at, life) => self.post(at, event),
+            Happening::TickBurst { at, life, ticks } if self.lives(at, life) && self.faults_are_on => {
+                self.tick_often(at, ticks);
+            }
             Happening::PowerCut { at, life } if self.lives(at, life) => self.power_cut(at),
             // It belonged to a life that is over.
             Happening::Tick { .. }
@@ -283,13 +296,16 @@ impl<'t> World<'t> {
             | Happening::Load { .. }
             | Happening::Depart { .. }
             | Happening::PowerCut { .. }
+            | Happening::TickBurst { .. }
             | Happening::Notice { .. } => {}
             Happening::Deliver(packet) => self.deliver(packet),
             Happening::ForwardLost(asker) => {
                 let reason = "the link broke".to_owned();
                 self.forward_done(asker, Err(ForwardFailure::Lost { reason }));
             }
-            Happening::LinksHeal => self.network.heal(),
+            // Links that are cut when the faults are over are cut for a reason of their own.
+            Happening::LinksHeal if self.faults_are_on => self.network.heal(),
+            Happening::LinksHeal => {}
             Happening::Ask => self.ask(),
             Happening::Fault => self.fault()?,
             Happening::DiskFreed { at } => self.free_disk(at),
@@ -305,11 +321,19 @@ impl<'t> World<'t> {
 
     fn tick(&mut self, at: usize) {
         let life = self.machines[at].life;
-        // No two clocks go alike, and none goes evenly.
-        let in_us = self.machines[at].tick_us + self.timing.below(200);
+        // No two clocks go alike, and none goes evenly; unless the scenario has them all in step.
+        let uneven_us = self.timing.below(self.scenario.clock_spread_us.min(200));
+        let in_us = self.machines[at].tick_us + uneven_us;
         self.plan(in_us, Happening::Tick { at, life });
         // Ticks that nobody looked at are one: as the actor has it.
         if !self.machines[at].mailbox.iter().any(|event| matches!(event, Event::Tick)) {
+            self.post(at, Event::Tick);
+        }
+    }
+
+    /// A node is given ticks that it has missed, one by one.
+    fn tick_often(&mut self, at: usize, ticks: u64) {
+        for _ in 0..ticks {
             self.post(at, Event::Tick);
         }
     }
@@ -339,6 +363,7 @@ impl<'t> World<'t> {
         self.events += events.len() as u64;
         self.trace.note(self.now_us, || format!("n{} takes {}", at + 1, show_events(&events)));
         let node = machine.node.as_mut().expect("only a living node takes a turn");
+        let term_before = node.raft().term();
         let mut effects = node.turn(events);
         match effects.halt.take() {
             // What the halting turn asked for is not done: as the actor has it.
@@ -353,7 +378,7 @@ impl<'t> World<'t> {
             Some(halt) => return Err(Violation::new(format!("n{} halts: {halt}", at + 1))),
             None => {}
         }
-        let carried = self.carry_out(at, effects);
+        let carried = self.carry_out(at, term_before, effects);
         carried.map_err(|violation| Violation::new(format!("n{}: {violation}", at + 1)))
     }
 
@@ -434,6 +459,7 @@ impl<'t> World<'t> {
             max_append_bytes: scenario.max_append_bytes,
             max_append_entries: scenario.max_append_entries,
             max_inflight_messages: scenario.max_inflight_messages,
+            max_inflight_bytes: scenario.max_inflight_bytes,
             ..raft::Config::new(id_of(at))
         };
         NodeConfig {

@@ -258,18 +258,23 @@ fn check_content(path: &Path) -> Result<(), DirectoryError> {
 
 fn read_meta(dir: &Path) -> Result<Option<Meta>, DirectoryError> {
     let path = dir.join(META_FILE);
-    let broken = |reason: String| DirectoryError::BrokenMeta { path: path.clone(), reason };
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(MAX_META_BYTES + 1).read_to_end(&mut bytes));
     match read {
-        Ok(_) if bytes.len() as u64 > MAX_META_BYTES => return Err(broken("it is too large".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(DirectoryError::Io { action: "read", path, source }),
+        Ok(_) if bytes.len() as u64 > MAX_META_BYTES => {
+            Err(DirectoryError::BrokenMeta { path, reason: "it is too large".to_owned() })
+        }
+        Ok(_) => parse_meta(dir, &bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DirectoryError::Io { action: "read", path, source }),
     }
+}
+
+/// What the bytes of the meta file in `dir` say.
+pub(super) fn parse_meta(dir: &Path, bytes: &[u8]) -> Result<Meta, DirectoryError> {
+    let broken = |reason: String| DirectoryError::BrokenMeta { path: dir.join(META_FILE), reason };
     // The version first: a newer format may have another shape.
-    let json: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+    let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
     let version = json.get("format_version").and_then(serde_json::Value::as_u64);
     match version {
         None => return Err(broken("it has no format_version".to_owned())),
@@ -279,8 +284,7 @@ fn read_meta(dir: &Path) -> Result<Option<Meta>, DirectoryError> {
         }
         Some(_) => {}
     }
-    let meta = serde_json::from_value(json).map_err(|error| broken(error.to_string()))?;
-    Ok(Some(meta))
+    serde_json::from_value(json).map_err(|error| broken(error.to_string()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use super::error::LogError;
 use super::os::{Os, Segment};
@@ -28,7 +28,8 @@ use super::record::{
 };
 use super::recovery::Repair;
 use super::segment::{FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegment, SegmentHeader};
-use super::state::State;
+use super::state::{State, plausible};
+use super::threads::{RwLock, RwLockWriteGuard};
 use crate::types::{Entry, EntryId, EntryMeta, HardState, Identity, LogIndex, LogWrite, Term, WriteSeq};
 
 mod open;
@@ -156,9 +157,8 @@ impl<O: Os> Log<O> {
             let reason = format!("write {} after write {}", write.seq, self.written);
             return Err(LogError::OutOfOrder(reason));
         }
-        if let Some(hard_state) = write.hard_state.filter(|new| new.term < self.state.hard_state.term) {
-            let reason = format!("term {} after term {}", hard_state.term, self.state.hard_state.term);
-            return Err(LogError::OutOfOrder(reason));
+        if let Some(hard_state) = write.hard_state {
+            self.state.check_hard_state(hard_state).map_err(LogError::OutOfOrder)?;
         }
         self.check_entries(&write.entries)?;
         let hard_state_bytes = write.hard_state.map(|_| HARD_STATE_BYTES);
@@ -203,6 +203,7 @@ impl<O: Os> Log<O> {
     /// As [`Self::append_write`].
     pub fn reset(&mut self, base: EntryId) -> Result<(), LogError> {
         self.check_open()?;
+        plausible(base).map_err(LogError::OutOfOrder)?;
         self.make_room([record_size_bytes(0)].into_iter())?;
         self.put(RecordKind::Reset, base.index, base.term, &[])?;
         self.state.reset(base);
@@ -348,6 +349,7 @@ impl<O: Os> Log<O> {
             if Some(after.index) != before.index.checked_add(1) || after.term < before.term {
                 return Err(LogError::OutOfOrder(format!("entry {after} follows {before}")));
             }
+            plausible(after).map_err(LogError::OutOfOrder)?;
         }
         Ok(())
     }

@@ -16,6 +16,8 @@
 
 mod directory;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod inspect;
 mod log;
 mod mmap;
@@ -25,8 +27,9 @@ mod record;
 mod recovery;
 mod segment;
 mod state;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod testing;
+mod threads;
 mod writer;
 
 pub use directory::{Directory, DirectoryError, Meta};

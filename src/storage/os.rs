@@ -20,7 +20,9 @@ use std::path::Path;
 mod mem;
 mod real;
 
-pub use mem::{MemFile, MemOs, MemSegment, OpCounts};
+pub use mem::{
+    MemFile, MemOs, MemSegment, OpCounts, PowerCut, Recorded, SECTORS_IN_PAGE, Unflushed, UnflushedPage,
+};
 pub use real::{RealFile, RealOs, RealSegment};
 
 /// The size of a page: the unit in which unflushed writes are lost.

@@ -10,7 +10,7 @@
 //! which write is durable.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -18,6 +18,7 @@ use super::error::ReadError;
 use super::os::{Os, ReadFile};
 use super::record::{Decoded, Record, RecordKind, record_size_bytes};
 use super::segment::segment_path;
+use super::threads::{RwLock, RwLockReadGuard};
 use crate::types::{Entry, LogIndex};
 
 /// Where an entry stands. Small: a log may have millions.

@@ -1,6 +1,6 @@
 //! What the records of a log add up to: the same code replays them at the start and keeps count afterwards.
 
-use crate::types::{EntryId, EntryKind, HardState, LogIndex, Term};
+use crate::types::{EntryId, EntryKind, HardState, LogIndex, MAX_COUNTER, Term};
 
 use super::record::{self, Record, RecordKind, SegmentStart};
 
@@ -9,6 +9,7 @@ use super::record::{self, Record, RecordKind, SegmentStart};
 /// # Invariants
 /// - Entries stand at consecutive indexes from `base.index` + 1 to `last().index`.
 /// - Terms do not go back from one entry to the next; `runs` has the first entry of each term.
+/// - Terms and indexes are below [`MAX_COUNTER`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) hard_state: HardState,
@@ -53,7 +54,15 @@ impl State {
         if id.term < before || id.term == Term::ZERO {
             return Err(format!("the term of entry {id} goes back behind {before}"));
         }
-        Ok(())
+        plausible(id)
+    }
+
+    /// Whether this may be the term and the vote from now on.
+    pub(super) fn check_hard_state(&self, new: HardState) -> Result<(), String> {
+        if new.term < self.hard_state.term {
+            return Err(format!("term {} after term {}", new.term, self.hard_state.term));
+        }
+        plausible(EntryId::new(new.term, LogIndex::ZERO))
     }
 
     /// Puts an entry there, which [`Self::check_entry`] allows.
@@ -79,9 +88,7 @@ impl State {
             RecordKind::SegmentStart => Err("the start of a segment in its middle".to_owned()),
             RecordKind::HardState => {
                 let state = record::decode_hard_state(record).ok_or("a hard state of a wrong length")?;
-                if state.term < self.hard_state.term {
-                    return Err(format!("term {} after term {}", state.term, self.hard_state.term));
-                }
+                self.check_hard_state(state)?;
                 self.hard_state = state;
                 Ok(Change::None)
             }
@@ -91,6 +98,7 @@ impl State {
                 Ok(Change::Entry(record.id(), kind))
             }
             RecordKind::Reset => {
+                plausible(record.id())?;
                 self.reset(record.id());
                 Ok(Change::Reset(record.id()))
             }
@@ -101,6 +109,8 @@ impl State {
     /// Takes the first record of a segment in, or says what it contradicts.
     pub(super) fn begin(&mut self, start: &SegmentStart, id: EntryId) -> Result<(), String> {
         if start.prev_segment == 0 {
+            self.check_hard_state(start.hard_state)?;
+            plausible(start.base)?;
             self.hard_state = start.hard_state;
             self.reset(start.base);
         }
@@ -113,4 +123,12 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// A number that nobody reaches by counting could not be counted on.
+pub(super) fn plausible(id: EntryId) -> Result<(), String> {
+    let reached = id.term.get() < MAX_COUNTER && id.index.get() < MAX_COUNTER;
+    reached
+        .then_some(())
+        .ok_or_else(|| format!("term {} or index {} is one that no log reaches", id.term, id.index))
 }

@@ -1,4 +1,4 @@
-//! What the tests of the log share.
+//! What the tests of the log share, also with fuzzing.
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ pub(super) fn dir() -> &'static Path {
     Path::new("/data")
 }
 
+#[cfg(test)]
 pub(super) fn open(os: &MemOs) -> (Log<MemOs>, Recovered) {
     try_open(os).expect("the log opens")
 }
@@ -37,6 +38,7 @@ pub(super) fn entry(index: u64, term: u64, payload: &[u8]) -> Entry {
 }
 
 /// Entries with consecutive indexes and payloads that tell index and term.
+#[cfg(test)]
 pub(super) fn entries(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Vec<Entry> {
     indexes.map(|index| entry(index, term, format!("{{\"entry\":\"{index}@{term}\"}}").as_bytes())).collect()
 }

@@ -10,14 +10,16 @@
 //! budget of bytes in the reports.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::error::LogError;
 use super::log::Log;
 use super::os::Os;
 use super::segment::{Preparation, PreparedSegment};
+use super::threads::mpsc::{self, Receiver, Sender};
+use super::threads::thread::{self, JoinHandle};
+use super::threads::recv_timeout;
 use crate::types::{LogWrite, WriteSeq};
 
 /// After so much idleness the tail is marked.
@@ -120,7 +122,7 @@ impl<O: Os> Preparer<O> {
                         break;
                     }
                     // No further order comes before this one is done: only the end of the log interrupts the pause.
-                    if matches!(orders.recv_timeout(RETRY), Err(RecvTimeoutError::Disconnected)) {
+                    if matches!(recv_timeout(&orders, RETRY), Err(RecvTimeoutError::Disconnected)) {
                         return;
                     }
                 }
@@ -176,7 +178,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
             let first = if marked {
                 self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.waiting.recv_timeout(IDLE)
+                recv_timeout(&self.waiting, IDLE)
             };
             let command = match first {
                 Ok(command) => command,
@@ -269,5 +271,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, schedules))]
+mod schedules;
+#[cfg(all(test, not(schedules)))]
 mod tests;

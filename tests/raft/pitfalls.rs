@@ -588,6 +588,22 @@ fn pitfall_83_nothing_but_a_pre_vote_leaves_in_a_term_that_is_not_durable() {
 }
 
 #[test]
+fn pitfall_83_votes_that_nobody_has_asked_for_yet_do_not_count() {
+    let mut cluster = Cluster::new(5);
+    cluster.start_campaign(1);
+    cluster.deliver_all();
+    assert_eq!((cluster.raft(1).role(), cluster.raft(1).term()), (RoleName::Candidate, term(1)));
+    // Its requests for votes wait for the disk, so these answer nothing.
+    for voter in [2, 3, 4] {
+        let granted = RequestVoteResponse { term: term(1), granted: true, pre_vote: false };
+        answer_vote(&mut cluster, 1, voter, granted);
+    }
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate);
+    cluster.settle();
+    assert_eq!(cluster.leaders(), [(1, 1)]);
+}
+
+#[test]
 fn pitfall_88_a_node_outside_the_configuration_is_obeyed_and_voted_for() {
     let mut cluster = Cluster::new(4);
     for node in [1, 2, 3] {

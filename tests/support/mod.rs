@@ -1,14 +1,19 @@
-//! A cluster of real processes on loopback, each of which can be killed and started again.
+//! A cluster of real processes on loopback, each of which can be killed, frozen and started again.
+
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 mod ports;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lograft::proto::v1;
 use lograft::proto::v1::cluster_client::ClusterClient;
 use lograft::proto::v1::kv_client::KvClient;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -21,7 +26,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Three nodes, or one. Ends its processes with itself.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    _data: tempfile::TempDir,
+    /// Where the nodes live, unless that is somebody else's.
+    _data: Option<tempfile::TempDir>,
+}
+
+/// Where a node is to live, and how it is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) data_dir: PathBuf,
+    /// The file for its log of what happened, of all its lives.
+    pub(crate) log_path: PathBuf,
+    pub(crate) client_port: u16,
+    /// Where it listens for its peers.
+    pub(crate) peer_port: u16,
+    /// What its peers are told: another port than its own leads them through a proxy.
+    pub(crate) advertised_port: u16,
 }
 
 /// One node: where it lives, and its process if it runs.
@@ -30,6 +49,11 @@ pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
+    /// Flags beside those that say who and where it is.
+    pub(crate) flags: Vec<String>,
+    /// How often it was started, the start that is under way included.
+    pub(crate) lives: Arc<AtomicU64>,
+    log_path: PathBuf,
     members: String,
     process: Option<Child>,
 }
@@ -49,18 +73,35 @@ impl Cluster {
     pub(crate) fn new(count: usize) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let ports = free_ports(2 * count);
-        let members: Vec<_> = (0..count)
-            .map(|place| format!("n{}=http://127.0.0.1:{}", place + 1, ports[2 * place + 1]))
-            .collect();
-        let nodes = (0..count).map(|place| Node {
-            name: format!("n{}", place + 1),
+        let places = (0..count).map(|place| Place {
             data_dir: data.path().join(format!("n{}", place + 1)),
+            log_path: data.path().join(format!("n{}.log", place + 1)),
             client_port: ports[2 * place],
             peer_port: ports[2 * place + 1],
+            advertised_port: ports[2 * place + 1],
+        });
+        let Self { nodes, .. } = Self::placed(places.collect());
+        Self { nodes, _data: Some(data) }
+    }
+
+    /// A cluster whose nodes live where the caller says, n1 first, and are not started.
+    pub(crate) fn placed(places: Vec<Place>) -> Self {
+        let members = places.iter().enumerate();
+        let members: Vec<_> = members
+            .map(|(at, place)| format!("n{}=http://127.0.0.1:{}", at + 1, place.advertised_port))
+            .collect();
+        let nodes = places.into_iter().enumerate().map(|(at, place)| Node {
+            name: format!("n{}", at + 1),
+            data_dir: place.data_dir,
+            client_port: place.client_port,
+            peer_port: place.peer_port,
+            flags: Vec::new(),
+            lives: Arc::default(),
+            log_path: place.log_path,
             members: members.join(","),
             process: None,
         });
-        Self { nodes: nodes.collect(), _data: data }
+        Self { nodes: nodes.collect(), _data: None }
     }
 
     /// Waits until every node that runs serves linearizable reads.
@@ -121,19 +162,21 @@ impl Cluster {
 impl Node {
     /// Its command line, without the program's name.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        vec![
+        let mut arguments = vec![
             "serve".to_owned(),
             format!("--name={}", self.name),
             format!("--data-dir={}", self.data_dir.display()),
             format!("--listen-client-urls=http://127.0.0.1:{}", self.client_port),
             format!("--listen-peer-urls=http://127.0.0.1:{}", self.peer_port),
             format!("--initial-cluster={}", self.members),
-        ]
+        ];
+        arguments.extend(self.flags.iter().cloned());
+        arguments
     }
 
     /// Its log of what happened, of all its lives.
     pub(crate) fn log_path(&self) -> PathBuf {
-        self.data_dir.with_extension("log")
+        self.log_path.clone()
     }
 
     /// Starts its process.
@@ -149,6 +192,7 @@ impl Node {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let stdout = log.try_clone().expect("a log file");
+        self.lives.fetch_add(1, Ordering::SeqCst);
         let process =
             command.stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().expect("the node starts");
         self.process = Some(process);
@@ -161,12 +205,35 @@ impl Node {
         process.wait().expect("it has ended");
     }
 
+    /// Whether it was started and not ended by the test. It may have ended by itself.
+    pub(crate) fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// How it ended, if nobody ended it.
+    pub(crate) fn ended_by_itself(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(|process| process.try_wait().expect("a child of this process"))
+    }
+
     /// Sends SIGTERM and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let process = self.process.take().expect("it runs");
-        let pid = rustix::process::Pid::from_child(&process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it can be signalled");
-        wait(process)
+        self.signal(Signal::TERM);
+        wait(self.process.take().expect("it runs"))
+    }
+
+    /// Stops it in the middle of whatever it does.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on. Nothing happens to one that is not frozen.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(self.process.as_ref().expect("it runs"));
+        kill_process(pid, signal).expect("it can be signalled");
     }
 
     /// Waits for its end.
@@ -195,7 +262,15 @@ impl Node {
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<String>, Status> {
-        let request = v1::GetRequest { key: key.to_owned(), serializable: false };
+        self.read(v1::GetRequest { key: key.to_owned(), serializable: false }).await
+    }
+
+    /// From its own map, which may be behind.
+    pub(crate) async fn get_serializable(&self, key: &str) -> Result<Option<String>, Status> {
+        self.read(v1::GetRequest { key: key.to_owned(), serializable: true }).await
+    }
+
+    async fn read(&self, request: v1::GetRequest) -> Result<Option<String>, Status> {
         let answer = self.kv().await?.get(request).await?.into_inner();
         Ok(answer.kv.map(|kv| kv.value))
     }
@@ -237,7 +312,7 @@ impl Node {
         }
     }
 
-    fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")

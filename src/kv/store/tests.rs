@@ -1,7 +1,6 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
+use super::model::Model;
 use super::*;
 
 fn bytes(text: &str) -> Bytes {
@@ -50,13 +49,6 @@ fn store_of(keys: &[&str]) -> Store {
 
 fn keys_of(page: &Page) -> Vec<&str> {
     page.items.iter().map(|item| std::str::from_utf8(&item.key).expect("text")).collect()
-}
-
-/// The hash computed anew, from what the store shows of itself.
-fn hash_anew(store: &Store) -> u128 {
-    let all = store.list(b"", b"", u32::MAX, usize::MAX, false);
-    let sum = all.items.iter().fold(0_u128, |sum, item| sum.wrapping_add(pair_hash(&item.key, &item.stored)));
-    state_hash(sum, store.revision())
 }
 
 #[test]
@@ -219,7 +211,7 @@ fn a_clone_stays_as_it_is() {
     assert_eq!(clone.get(b"a"), Some(&versioned("0123456789", 2, 2, 1)));
     assert_eq!(keys_of(&clone.list(b"", b"", 10, 1000, false)), ["a", "b"]);
     assert_eq!((clone.state_hash(), clone.applied()), (hash, LogIndex::new(2)));
-    assert_eq!(hash_anew(&clone), hash);
+    assert_eq!(clone.hash_anew(), hash);
 }
 
 #[test]
@@ -278,62 +270,6 @@ fn history() -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command, 0..60)
 }
 
-/// The store as one would write it on a board.
-#[derive(Default)]
-struct Model {
-    map: BTreeMap<Bytes, Versioned>,
-    changes: u64,
-}
-
-impl Model {
-    fn run(&mut self, command: &Command) -> Outcome {
-        let found = self.map.get(command.key()).map_or(0, |stored| stored.mod_revision.get());
-        let holds = command.if_mod_revision().is_none_or(|wanted| wanted.get() == found);
-        let prev = self.map.get(command.key()).cloned();
-        let effect = match command {
-            _ if !holds => Effect::ConditionFailed { found: Revision::new(found) },
-            Command::Set { key, value, .. } => {
-                self.changes += 1;
-                let now = Revision::new(1 + self.changes);
-                let stored = Versioned {
-                    value: value.clone(),
-                    create_revision: prev.as_ref().map_or(now, |prev| prev.create_revision),
-                    mod_revision: now,
-                    version: 1 + prev.as_ref().map_or(0, |prev| prev.version),
-                };
-                self.map.insert(key.clone(), stored);
-                Effect::Set { prev }
-            }
-            Command::Delete { key, .. } => {
-                self.changes += u64::from(self.map.remove(key).is_some());
-                Effect::Deleted { prev }
-            }
-        };
-        Outcome { revision: Revision::new(1 + self.changes), effect }
-    }
-
-    fn list(&self, prefix: &[u8], after: &[u8], limit: u32, max_bytes: usize) -> Page {
-        let mut matching: Vec<KeyValue> = self
-            .map
-            .iter()
-            .filter(|(key, _)| key.starts_with(prefix) && &key[..] > after)
-            .map(|(key, stored)| KeyValue { key: key.clone(), stored: stored.clone() })
-            .collect();
-        let mut taken = 0;
-        let mut size = 0;
-        for item in &matching {
-            size += item.key.len() + item.stored.value.len();
-            if taken as u32 == limit || (taken > 0 && size > max_bytes) {
-                break;
-            }
-            taken += 1;
-        }
-        let more = taken < matching.len();
-        matching.truncate(taken);
-        Page { items: matching, more }
-    }
-}
-
 proptest! {
     #[test]
     fn agrees_with_the_model(
@@ -347,10 +283,10 @@ proptest! {
         let mut model = Model::default();
         for command in &history {
             prop_assert_eq!(store.run(command), model.run(command));
-            prop_assert_eq!(store.get(command.key()), model.map.get(command.key()));
-            prop_assert_eq!(store.state_hash(), hash_anew(&store), "the running hash is that of the map");
+            prop_assert_eq!(store.get(command.key()), model.get(command.key()));
+            prop_assert_eq!(store.state_hash(), store.hash_anew(), "the running hash is that of the map");
         }
-        prop_assert_eq!(store.len(), model.map.len());
+        prop_assert_eq!(store.len(), model.len());
         let (prefix, after) = (prefix.as_bytes(), after.as_bytes());
         prop_assert_eq!(
             store.list(prefix, after, limit, max_bytes, false),

@@ -1,19 +1,25 @@
 //! What a node's turn asks for is carried out, and checked on its way out.
 
-use super::{Happening, World, place_of, role_number};
+use super::{Happening, Machine, World, place_of, role_number};
 use crate::node::{
     Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest,
     Replied, Token,
 };
 use crate::raft::AppendEntries;
-use crate::sim::checks::Checks;
+use crate::sim::checks::{Checks, Leaving};
 use crate::sim::network::{Asker, Body, Packet};
 use crate::sim::{Violation, ensure};
 use crate::storage::LogError;
-use crate::types::{Entry, EntryKind, HardState, LogWrite, NodeId};
+use crate::types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term};
 
 impl World<'_> {
-    pub(super) fn carry_out(&mut self, at: usize, effects: Effects) -> Result<(), Violation> {
+    /// Carries out what a turn asks for that began in `term_before`.
+    pub(super) fn carry_out(
+        &mut self,
+        at: usize,
+        term_before: Term,
+        effects: Effects,
+    ) -> Result<(), Violation> {
         for write in effects.writes {
             if !self.append(at, &write)? {
                 return Ok(());
@@ -21,15 +27,11 @@ impl World<'_> {
         }
         self.check_turn(at)?;
         for (to, message) in effects.messages {
-            Checks::message_leaves(
-                self.machines[at].identity.node,
-                &message,
-                self.machines[at].disk.durable(),
-            )?;
+            self.checks.message_leaves(&message, self.leaving(at, term_before))?;
             self.send_message(at, place_of(to), message);
         }
         for answer in effects.answers {
-            self.send_answer(at, answer)?;
+            self.send_answer(at, term_before, answer)?;
         }
         for (token, replied) in effects.replies {
             self.reply(at, token, replied)?;
@@ -53,6 +55,11 @@ impl World<'_> {
         Ok(())
     }
 
+    fn leaving(&self, at: usize, term_before: Term) -> Leaving<'_> {
+        let Machine { identity, disk, .. } = &self.machines[at];
+        Leaving { from: identity.node, term_before, durable: disk.durable() }
+    }
+
     /// Hands a write to the log. Returns whether the node still lives.
     fn append(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
         self.trace.note(self.now_us, || format!("n{} writes {write:?}", at + 1));
@@ -63,6 +70,7 @@ impl World<'_> {
                 "votes for {vote} in term {term}, and was not asked"
             );
         }
+        self.checks.writes(at, self.machines[at].disk.written(), &write.entries)?;
         // The node hands in no more commands than the log said it has room for, full disk or not.
         let has_commands = write.entries.iter().any(|entry| entry.kind == EntryKind::Normal);
         let machine = &mut self.machines[at];
@@ -88,6 +96,15 @@ impl World<'_> {
             let in_us = self.mischief.below(self.scenario.flush_us);
             self.plan(in_us, Happening::PowerCut { at, life });
         }
+        // A crash while the log rolls.
+        if self.machines[at].disk.has_rolled()
+            && self.faults_are_on
+            && self.mischief.percent(self.scenario.ambush_percent / 2)
+        {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(self.scenario.flush_us);
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
         Ok(true)
     }
 
@@ -97,9 +114,10 @@ impl World<'_> {
             machine.flush_planned = true;
             let life = machine.life;
             let slower = if machine.disk_is_slow { 30 } else { 1 };
+            let stall_us = std::mem::take(&mut machine.flush_stall_us);
             // In the end the disks are fast: an election cannot be won in less time than a flush takes.
             let longest_us = if self.faults_are_on { self.scenario.flush_us * slower } else { 1_000 };
-            let in_us = self.timing.between(80, longest_us);
+            let in_us = stall_us + self.timing.between(80, longest_us);
             self.plan(in_us, Happening::Flush { at, life });
         }
     }
@@ -138,7 +156,15 @@ impl World<'_> {
         Ok(())
     }
 
-    fn send_message(&mut self, at: usize, to: usize, message: PeerMessage) {
+    fn send_message(&mut self, at: usize, to: usize, mut message: PeerMessage) {
+        if let PeerMessage::Heartbeat(request) | PeerMessage::Append { request, .. } = &mut message
+            && self.faults_are_on
+            && self.mischief.percent(self.scenario.whole_commit_percent)
+            && let Some(node) = &self.machines[at].node
+            && node.raft().is_leader()
+        {
+            request.commit = node.raft().commit();
+        }
         let request = match message {
             PeerMessage::Heartbeat(request) => {
                 append_of(self.machines[at].identity.node, &request, Vec::new())
@@ -186,7 +212,7 @@ impl World<'_> {
         }
     }
 
-    fn send_answer(&mut self, at: usize, answer: PeerAnswer) -> Result<(), Violation> {
+    fn send_answer(&mut self, at: usize, term_before: Term, answer: PeerAnswer) -> Result<(), Violation> {
         let exchange = self.exchanges.remove(&answer.reply_to);
         let Some(exchange) = exchange.filter(|exchange| exchange.at == at) else {
             return Err(Violation::new(format!("answered again: {answer:?}")));
@@ -195,7 +221,7 @@ impl World<'_> {
             .answer
             .map_err(|refusal| Violation::new(format!("an honest peer is refused: {refusal}")))?;
         ensure!(place_of(to) == exchange.asker, "an answer for {to}, and n{} asked", exchange.asker + 1);
-        Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.machines[at].disk.durable())?;
+        Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
         let envelope = Envelope::between(self.machines[at].identity, to);
         self.send(Packet { from: at, to: exchange.asker, body: Body::Response { envelope, response } });
         Ok(())

@@ -78,7 +78,8 @@ fn as_failure(error: RequestError, leader: NodeId) -> ForwardFailure {
         | RequestError::NoLeader { .. }
         | RequestError::Refused(_)
         | RequestError::ShuttingDown
-        | RequestError::ReadTimedOut { .. } => {
+        | RequestError::ReadTimedOut { .. }
+        | RequestError::ReadBehind { .. } => {
             ForwardFailure::Refused(RequestError::Refused(error.to_string()))
         }
     }

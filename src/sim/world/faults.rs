@@ -3,7 +3,7 @@
 use super::{Happening, World, id_of};
 use crate::node::{Event, Node};
 use crate::sim::Violation;
-use crate::sim::scenario::{ELECTION_US, Fault};
+use crate::sim::scenario::{ELECTION_US, Fault, TICK_MS};
 
 /// How a node falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,19 @@ impl World<'_> {
             Fault::Heal => self.network.heal(),
             Fault::LinkReset => self.reset_links(at, 100),
             Fault::Pause => {
-                self.machines[at].paused_until_us = self.now_us + self.mischief.below(4 * ELECTION_US);
+                let paused_us = self.mischief.below(4 * ELECTION_US);
+                self.machines[at].paused_until_us = self.now_us + paused_us;
+                if self.mischief.percent(30) {
+                    let (life, ticks) = (self.machines[at].life, paused_us / self.machines[at].tick_us);
+                    self.plan(paused_us, Happening::TickBurst { at, life, ticks });
+                }
+            }
+            Fault::SlowPeer => {
+                let until_us = self.now_us + self.mischief.below(6 * ELECTION_US);
+                self.network.slow_down(at, until_us);
+            }
+            Fault::DiskStall => {
+                self.machines[at].flush_stall_us = self.mischief.between(ELECTION_US, 20 * ELECTION_US);
             }
             Fault::LeaderFreeze => self.freeze_leader(),
             Fault::SlowDisk => {
@@ -57,7 +69,9 @@ impl World<'_> {
                 self.plan(in_us, Happening::DiskFast { at });
             }
             Fault::FullDisk if up => {
-                self.set_full(at, true);
+                let free_bytes = self.mischief.below(4 * self.scenario.min_segment_bytes);
+                let free_bytes = self.mischief.pick(&[0, free_bytes]);
+                self.set_full(at, Some(free_bytes));
                 let in_us = self.mischief.below(6 * ELECTION_US);
                 self.plan(in_us, Happening::DiskFreed { at });
             }
@@ -81,8 +95,14 @@ impl World<'_> {
         let Some(leader) = self.newest_leader() else { return };
         let frozen_us = self.mischief.between(ELECTION_US, 4 * ELECTION_US);
         self.machines[leader].paused_until_us = self.now_us + frozen_us;
+        // What the others said before may still reach it: late answers to what it asked before it froze.
+        let is_cut = self.mischief.percent(50);
         for other in (0..self.machines.len()).filter(|&other| other != leader) {
-            self.network.cut(other, leader);
+            if is_cut {
+                self.network.cut(other, leader);
+            } else {
+                self.network.close(other, leader);
+            }
         }
         let heal_us = frozen_us + self.mischief.below(ELECTION_US / 2);
         self.plan(heal_us, Happening::LinksHeal);
@@ -137,15 +157,33 @@ impl World<'_> {
         }
     }
 
-    /// The links between a node and others break; both ends notice.
+    /// The links between a node and others break; both ends notice. What is on its way is lost, or arrives late.
     fn reset_links(&mut self, at: usize, percent: u64) {
         for other in 0..self.machines.len() {
             if other == at || !self.mischief.percent(percent) {
                 continue;
             }
+            if self.mischief.percent(50) {
+                self.lose_in_flight(at, other);
+            }
             for (near, far) in [(at, other), (other, at)] {
                 self.notice(near, Event::LinkLost { to: id_of(far) });
                 self.notice(near, Event::StreamLost { from: id_of(far) });
+            }
+        }
+    }
+
+    fn lose_in_flight(&mut self, one: usize, other: usize) {
+        let is_lost = |happening: &Happening| {
+            matches!(happening, Happening::Deliver(packet)
+                if (packet.from, packet.to) == (one, other) || (packet.from, packet.to) == (other, one))
+        };
+        let lost: Vec<_> = self.agenda.extract_if(.., |_, happening| is_lost(happening)).collect();
+        for (_, happening) in lost {
+            if let Happening::Deliver(packet) = happening
+                && let Some(asker) = packet.asker()
+            {
+                self.lose_forward(asker);
             }
         }
     }
@@ -188,7 +226,7 @@ impl World<'_> {
         self.note(|| format!("n{} falls: {fall:?}", at + 1));
         let seed = self.mischief.seed();
         self.falls += 1;
-        self.set_full(at, false);
+        self.set_full(at, None);
         let machine = &mut self.machines[at];
         machine.node = None;
         machine.life += 1;
@@ -197,6 +235,7 @@ impl World<'_> {
         machine.flush_planned = false;
         machine.paused_until_us = 0;
         machine.report_at_us = 0;
+        machine.flush_stall_us = 0;
         let flush_failed = std::mem::take(&mut machine.flush_will_fail);
         let disk_stopped = std::mem::take(&mut machine.disk_stops);
         match fall {
@@ -250,19 +289,25 @@ impl World<'_> {
         machine.node = Some(Node::new(config, &recovered, &report));
         let life = machine.life;
         self.checks.born(at);
-        let in_us = self.timing.below(10_000);
+        let tick_us = TICK_MS * 1000;
+        let to_next_us = tick_us - self.now_us % tick_us;
+        let in_us = match self.scenario.clock_spread_us {
+            0 => to_next_us,
+            spread_us => self.timing.below(spread_us),
+        };
         self.plan(in_us, Happening::Tick { at, life });
         Ok(())
     }
 
-    fn set_full(&mut self, at: usize, full: bool) {
-        self.machines[at].disk_is_full = full;
-        self.machines[at].disk.set_full(full);
+    /// So much room is left on a disk; `None`: enough for ever.
+    fn set_full(&mut self, at: usize, free_bytes: Option<u64>) {
+        self.machines[at].disk_is_full = free_bytes.is_some();
+        self.machines[at].disk.set_free_bytes(free_bytes.unwrap_or(u64::MAX));
     }
 
     /// There is room again: the log finds out with its next flush.
     pub(super) fn free_disk(&mut self, at: usize) {
-        self.set_full(at, false);
+        self.set_full(at, None);
         if self.machines[at].node.is_some() {
             self.plan_flush(at);
         }

@@ -1,4 +1,5 @@
-//! The end of a run: the faults stop, and the cluster must get back to work.
+//! The end of a run: the faults stop, and the cluster must get back to work. Then it is disturbed once more, in a way
+//! of which it is known what must come of it; see `disturb`.
 
 use super::{Happening, World};
 use crate::node::{Event, Node, Token};
@@ -8,7 +9,7 @@ use crate::sim::{Violation, ensure};
 use bytes::Bytes;
 
 /// For so many election timeouts nothing may be the matter without anything getting better.
-const PATIENCE: u64 = 15;
+pub(super) const PATIENCE: u64 = 30;
 /// However small the messages are that a follower catches up by.
 const LONGEST_US: u64 = 600 * ELECTION_US;
 
@@ -24,6 +25,7 @@ impl World<'_> {
             }
             let machine = &mut self.machines[at];
             machine.disk_is_slow = false;
+            machine.flush_stall_us = 0;
             machine.flush_planned = false;
             machine.paused_until_us = 0;
             if machine.node.is_none() {
@@ -35,27 +37,30 @@ impl World<'_> {
             self.free_disk(at);
         }
         self.wait_until_settled()?;
-        let acknowledged = self.clients.acknowledged;
-        let token = self.write_once_more();
-        let until_us = self.now_us + PATIENCE * ELECTION_US;
-        while self.clients.waits(token) {
-            ensure!(self.now_us < until_us, "the last write is not answered");
-            self.step()?;
-        }
-        ensure!(self.clients.acknowledged > acknowledged, "the last write was refused");
+        let at = self.timing.index(self.machines.len());
+        self.write_through(at)?;
+        self.wait_until_settled()?;
+        self.disturb()?;
         self.wait_until_settled()
     }
 
-    fn write_once_more(&mut self) -> Token {
+    /// A write through this node succeeds.
+    pub(super) fn write_through(&mut self, at: usize) -> Result<(), Violation> {
+        let acknowledged = self.clients.acknowledged;
         let token = Token(self.number());
-        let at = self.timing.index(self.machines.len());
         let request = self.clients.set(token, Bytes::from_static(b"k0"), None, &self.scenario);
         self.clients.ask(token, at, request.clone());
-        self.post(at, Event::Client { token, request, timeout_ms: 1_000 });
-        token
+        self.post(at, Event::Client { token, request, timeout_ms: PATIENCE * ELECTION_US / 1000 });
+        let until_us = self.now_us + PATIENCE * ELECTION_US;
+        while self.clients.waits(token) {
+            ensure!(self.now_us < until_us, "a write through n{} is not answered", at + 1);
+            self.step()?;
+        }
+        ensure!(self.clients.acknowledged > acknowledged, "a write through n{} was refused", at + 1);
+        Ok(())
     }
 
-    fn wait_until_settled(&mut self) -> Result<(), Violation> {
+    pub(super) fn wait_until_settled(&mut self) -> Result<(), Violation> {
         let end_us = self.now_us + LONGEST_US;
         // Clients that were never answered wait for their time to be over.
         let patience_us = PATIENCE * ELECTION_US + self.scenario.request_timeout_ms * 1000;

@@ -1,7 +1,7 @@
 //! Opening a log: recovery, then whatever it takes to append behind what was found.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use super::{Active, Log, LogOptions, Recovered, SegmentHeader, started_file};
 use crate::storage::error::LogError;
@@ -11,6 +11,7 @@ use crate::storage::record::RecordKind;
 use crate::storage::recovery::{self, Found, Repair, Tail, ZEROS};
 use crate::storage::segment::{Preparation, PreparedSegment, is_temporary, segment_path};
 use crate::storage::state::State;
+use crate::storage::threads::RwLock;
 use crate::types::{Identity, LogIndex, WriteSeq};
 
 impl<O: Os> Log<O> {

@@ -1,11 +1,11 @@
 //! A disk in memory that loses at a crash what was not flushed: for tests and for seeded runs.
 //!
 //! Killing a process tests no durability, because the page cache survives it. This disk models the power cut: every
-//! 4 KiB page keeps all the versions that were written since its last flush, and [`MemOs::crash`] chooses for each
+//! 4 KiB page keeps all the versions that were written since its last flush, and a [`PowerCut`] chooses for each
 //! whether the old one, any of the newer ones or a mixture of their 512-byte sectors is what the disk holds. Names that
 //! no sync of the directory covered are there or not, one by one.
 //!
-//! The same seed on the same history gives the same disk.
+//! The same seed on the same history gives the same disk. Copies of a disk share what neither has changed since.
 //!
 //! Caveats: a sector is never torn, and what was flushed is never damaged ([`MemOs::flip_bit`] does that). Directories
 //! need not be made.
@@ -13,17 +13,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use super::super::threads::{Mutex, MutexGuard};
+use super::{Os, ReadFile, Segment};
 
-use super::{Os, PAGE_BYTES, ReadFile, Segment};
+mod contents;
+mod power_cut;
+mod recording;
 
-/// The unit that a disk writes as a whole.
-const SECTOR_BYTES: usize = 512;
-/// So many versions of an unflushed page are remembered; further ones take the place of the newest.
-const MAX_VERSIONS: usize = 16;
+use contents::Contents;
+pub use power_cut::{PowerCut, SECTORS_IN_PAGE, Unflushed, UnflushedPage};
+use recording::Change;
+pub use recording::Recorded;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -76,9 +78,20 @@ struct Disk {
     /// What was done to the names since their directory was synced.
     pending: Vec<NameChange>,
     counts: OpCounts,
-    fail_next_flush: bool,
+    failing_flush: Option<FailingFlush>,
     stop_at: Option<u64>,
     free_bytes: Option<u64>,
+    /// What was done, if somebody wants to know.
+    recording: Option<Vec<Recorded>>,
+}
+
+/// A flush that is going to fail.
+#[derive(Clone, Copy, Debug)]
+struct FailingFlush {
+    /// So many succeed before.
+    after: u64,
+    /// Bit n: the n-th of the unflushed pages reaches the disk all the same.
+    survivors: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,73 +101,32 @@ enum NameChange {
     Removed { path: PathBuf },
 }
 
-/// A file's bytes.
-#[derive(Clone, Debug, Default)]
-struct Contents {
-    /// As processes see them.
-    cached: Vec<u8>,
-    /// As the disk holds them.
-    durable: Vec<u8>,
-    /// By page number: every version since the last flush.
-    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
-}
-
 impl MemOs {
     /// An empty disk with no end of room.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The disk after a power cut now. This one stays as it is.
-    #[must_use]
-    pub fn crash(&self, seed: u64) -> Self {
-        let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let disk = self.lock();
-        let mut files = Vec::with_capacity(disk.files.len());
-        for contents in &disk.files {
-            files.push(contents.after_crash(&mut chance));
-        }
-        let mut names = disk.durable_names.clone();
-        // Now and then all of the pending changes survive, or none does: the likely cases in practice.
-        let habit = chance.next_u32() % 4;
-        for change in &disk.pending {
-            let survives = match habit {
-                0 => false,
-                1 => true,
-                _ => chance.next_u32().is_multiple_of(2),
-            };
-            if survives {
-                change.apply(&mut names);
-            }
-        }
-        let after = Disk {
-            files,
-            durable_names: names.clone(),
-            names,
-            free_bytes: disk.free_bytes,
-            ..Disk::default()
-        };
-        Self { disk: Arc::new(Mutex::new(after)) }
-    }
-
     /// The disk after its process was killed: nothing is lost, as the page cache survives. This one stays as it is.
     #[must_use]
     pub fn kill(&self) -> Self {
-        let disk = self.lock();
-        let after = Disk {
-            files: disk.files.clone(),
-            names: disk.names.clone(),
-            durable_names: disk.durable_names.clone(),
-            pending: disk.pending.clone(),
-            free_bytes: disk.free_bytes,
-            ..Disk::default()
-        };
-        Self { disk: Arc::new(Mutex::new(after)) }
+        self.lock().survivor()
     }
 
     /// The next flush of a segment fails, and the kernel forgets, as kernels do, that its pages were never written.
     pub fn fail_next_flush(&self) {
-        self.lock().fail_next_flush = true;
+        self.fail_flush(0, 0);
+    }
+
+    /// A flush fails after so many more that succeed. Of its pages those reach the disk whose bit in `survivors` is
+    /// set, counted in the order of their places; the kernel forgets of all that they were not written.
+    pub fn fail_flush(&self, after: u64, survivors: u64) {
+        self.lock().failing_flush = Some(FailingFlush { after, survivors });
+    }
+
+    /// No flush is going to fail any more. Returns whether one was, and has not come.
+    pub fn heal_flushes(&self) -> bool {
+        self.lock().failing_flush.take().is_some()
     }
 
     /// From now on only so many bytes can be prepared or written as files.
@@ -195,14 +167,14 @@ impl MemOs {
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let disk = self.lock();
         let file = *disk.names.get(path)?;
-        Some(disk.files[file].cached.clone())
+        Some(disk.files[file].cached.to_vec())
     }
 
     /// Puts a file there, durable and with a durable name, whatever stood there before.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.lock();
         let file = disk.files.len();
-        disk.files.push(Contents { cached: bytes.clone(), durable: bytes, dirty: BTreeMap::new() });
+        disk.files.push(Contents::durable(bytes));
         disk.names.insert(path.to_owned(), file);
         disk.durable_names.insert(path.to_owned(), file);
     }
@@ -210,8 +182,7 @@ impl MemOs {
     fn damage(&self, path: &Path, change: impl Fn(&mut [u8]) -> bool) -> bool {
         let mut disk = self.lock();
         let Some(&file) = disk.names.get(path) else { return false };
-        let contents = &mut disk.files[file];
-        change(&mut contents.cached) && change(&mut contents.durable)
+        disk.files[file].damage(change)
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -229,6 +200,36 @@ impl Disk {
         Ok(())
     }
 
+    /// This disk for another process: what was done stays, what was arranged for this one does not.
+    fn survivor(&self) -> MemOs {
+        let disk = Self {
+            files: self.files.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            pending: self.pending.clone(),
+            free_bytes: self.free_bytes,
+            ..Self::default()
+        };
+        MemOs { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    fn flush(&mut self, file: usize) -> io::Result<()> {
+        let fails = match &mut self.failing_flush {
+            Some(FailingFlush { after: 0, survivors }) => Some(*survivors),
+            Some(failing) => {
+                failing.after -= 1;
+                None
+            }
+            None => None,
+        };
+        if fails.is_some() {
+            self.failing_flush = None;
+        }
+        let flushed = self.files[file].flush(fails);
+        self.record(|| Change::Flushed { file, failed: fails.is_some() });
+        flushed
+    }
+
     fn take_room(&mut self, bytes: u64) -> io::Result<()> {
         if let Some(free) = &mut self.free_bytes {
             *free = free.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
@@ -238,9 +239,15 @@ impl Disk {
 
     fn make(&mut self, path: &Path, bytes: Vec<u8>) {
         let file = self.files.len();
-        self.files.push(Contents { durable: bytes.clone(), cached: bytes, dirty: BTreeMap::new() });
+        self.files.push(Contents::durable(bytes));
         self.names.insert(path.to_owned(), file);
         self.pending.push(NameChange::Made { path: path.to_owned(), file });
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.pending.push(change.clone());
+        self.record(|| Change::Name(change));
     }
 
     fn find(&self, path: &Path) -> io::Result<usize> {
@@ -272,56 +279,6 @@ impl NameChange {
     }
 }
 
-impl Contents {
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
-        let target = self.cached.get_mut(start..end).ok_or(io::ErrorKind::InvalidInput)?;
-        target.copy_from_slice(bytes);
-        for page in start / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
-            let version = page_of(&self.cached, page).to_vec();
-            let versions = self.dirty.entry(page).or_default();
-            if versions.len() == MAX_VERSIONS {
-                versions.pop();
-            }
-            versions.push(version);
-        }
-        Ok(())
-    }
-
-    /// What the disk holds after a power cut.
-    fn after_crash(&self, chance: &mut Xoshiro256PlusPlus) -> Self {
-        let mut durable = self.durable.clone();
-        for (&page, versions) in &self.dirty {
-            let torn = chance.next_u32().is_multiple_of(4);
-            let whole = choose(versions.len(), chance);
-            for sector in 0..PAGE_BYTES / SECTOR_BYTES {
-                let version = if torn { choose(versions.len(), chance) } else { whole };
-                let Some(version) = version else { continue };
-                let from = sector * SECTOR_BYTES;
-                let source = &versions[version];
-                let to = source.len().min(from + SECTOR_BYTES);
-                if from < to {
-                    let start = page * PAGE_BYTES;
-                    durable[start + from..start + to].copy_from_slice(&source[from..to]);
-                }
-            }
-        }
-        Self { cached: durable.clone(), durable, dirty: BTreeMap::new() }
-    }
-}
-
-/// The durable version (`None`) or one of the newer ones.
-fn choose(versions: usize, chance: &mut Xoshiro256PlusPlus) -> Option<usize> {
-    let pick = chance.next_u64() % (versions as u64 + 1);
-    usize::try_from(pick).ok()?.checked_sub(1)
-}
-
-fn page_of(bytes: &[u8], page: usize) -> &[u8] {
-    let start = page * PAGE_BYTES;
-    &bytes[start..bytes.len().min(start + PAGE_BYTES)]
-}
-
 impl Os for MemOs {
     type Segment = MemSegment;
     type File = MemFile;
@@ -340,6 +297,7 @@ impl Os for MemOs {
         let mut bytes = vec![0; usize::try_from(size_bytes).map_err(|_| io::ErrorKind::StorageFull)?];
         bytes.get_mut(..header.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(header);
         disk.make(path, bytes);
+        disk.record(|| Change::Prepared { path: path.to_owned() });
         Ok(())
     }
 
@@ -361,6 +319,7 @@ impl Os for MemOs {
         disk.count(|counts| &mut counts.files_written)?;
         disk.take_room(bytes.len() as u64)?;
         disk.make(path, bytes.to_vec());
+        disk.record(|| Change::WroteFile { path: path.to_owned() });
         Ok(())
     }
 
@@ -368,9 +327,7 @@ impl Os for MemOs {
         let mut disk = self.lock();
         disk.count(|counts| &mut counts.renames)?;
         let file = disk.find(from)?;
-        let change = NameChange::Renamed { from: from.to_owned(), to: to.to_owned(), file };
-        change.apply(&mut disk.names);
-        disk.pending.push(change);
+        disk.change_name(NameChange::Renamed { from: from.to_owned(), to: to.to_owned(), file });
         Ok(())
     }
 
@@ -378,9 +335,7 @@ impl Os for MemOs {
         let mut disk = self.lock();
         disk.count(|counts| &mut counts.removed)?;
         disk.find(path)?;
-        let change = NameChange::Removed { path: path.to_owned() };
-        change.apply(&mut disk.names);
-        disk.pending.push(change);
+        disk.change_name(NameChange::Removed { path: path.to_owned() });
         Ok(())
     }
 
@@ -394,6 +349,7 @@ impl Os for MemOs {
         for change in synced {
             change.apply(&mut disk.durable_names);
         }
+        disk.record(|| Change::SyncedDirectory);
         Ok(())
     }
 }
@@ -414,29 +370,15 @@ impl Segment for MemSegment {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.os.lock();
         disk.count(|counts| &mut counts.writes)?;
-        disk.files[self.file].write(offset, bytes)
+        disk.files[self.file].write(offset, bytes)?;
+        disk.record(|| Change::Wrote { file: self.file, offset, len: bytes.len() });
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let mut disk = self.os.lock();
         disk.count(|counts| &mut counts.flushes)?;
-        let fails = std::mem::take(&mut disk.fail_next_flush);
-        disk.files[self.file].flush(fails)
-    }
-}
-
-impl Contents {
-    fn flush(&mut self, fails: bool) -> io::Result<()> {
-        let dirty = std::mem::take(&mut self.dirty);
-        if fails {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
-        }
-        for page in dirty.into_keys() {
-            let start = page * PAGE_BYTES;
-            let source = page_of(&self.cached, page);
-            self.durable[start..start + source.len()].copy_from_slice(source);
-        }
-        Ok(())
+        disk.flush(self.file)
     }
 }
 
@@ -467,10 +409,8 @@ impl ReadFile for MemFile {
     fn sync_and_drop_cache(&self) -> io::Result<()> {
         let mut disk = self.os.lock();
         disk.count(|counts| &mut counts.flushes)?;
-        let fails = std::mem::take(&mut disk.fail_next_flush);
-        let contents = &mut disk.files[self.file];
-        contents.flush(fails)?;
-        contents.cached = contents.durable.clone();
+        disk.flush(self.file)?;
+        disk.files[self.file].drop_cache();
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::storage::Log;
 use crate::storage::segment::segment_path;
-use crate::storage::testing::{IDENTITY, dir, entries, entry, open, try_open, write};
+use crate::storage::testing::{IDENTITY, dir, entries, entry, hard_state, open, try_open, write};
 use crate::storage::{MemOs, Recovered};
-use crate::types::LogWrite;
+use crate::types::{EntryId, EntryKind, LogWrite, MAX_COUNTER, Term};
 
 /// A log of two segments and a bit, with its tail proved, and the offsets of the records of segment 1.
 fn two_segments(letter: u8) -> MemOs {
@@ -274,4 +274,43 @@ fn pitfall_67_what_a_value_says_is_never_taken_for_a_record() {
     let (_, recovered) = Log::open(disk, dir(), other, crate::storage::testing::SMALL).unwrap();
     assert_eq!(recovered.entries.len(), 1);
     assert!(recovered.repaired.is_some());
+}
+
+#[test]
+fn pitfall_66_a_whole_record_with_a_number_that_no_log_reaches_is_damage() {
+    let far = |term, index| (Term::new(term), LogIndex::new(index));
+    for (kind, (term, index)) in [
+        (RecordKind::Reset, far(1, u64::MAX)),
+        (RecordKind::Reset, far(MAX_COUNTER, 15)),
+        (RecordKind::Entry(EntryKind::Normal), far(MAX_COUNTER, 15)),
+        (RecordKind::HardState, far(u64::MAX, 0)),
+    ] {
+        let os = two_segments(b'a');
+        let last = offsets(&os, 2).into_iter().rev().nth(1).unwrap();
+        let image = load(&os, dir(), 2, Some(IDENTITY)).unwrap();
+        let Decoded::Record { record, crc } = image.decode(last) else { panic!("a record") };
+        let payload: &[u8] = if kind == RecordKind::HardState { &[0; 8] } else { b"" };
+        let behind = last + record.size_bytes();
+        let forged = Record { kind, prev_crc: crc, index, term, durable: last, payload };
+        let mut bytes = Vec::new();
+        forged.encode(image.header.seed, &mut bytes);
+        os.overwrite(&path(2), behind, &bytes);
+        let (file, offset, reason) = refusal(&os);
+        assert_eq!((file, offset), (path(2), behind));
+        assert!(reason.contains("no log reaches"), "{reason}");
+    }
+}
+
+#[test]
+fn a_number_that_no_log_reaches_is_not_written() {
+    let os = MemOs::new();
+    let (mut log, _) = open(&os);
+    let far = EntryId::new(Term::new(1), LogIndex::new(MAX_COUNTER));
+    assert!(matches!(log.reset(far), Err(LogError::OutOfOrder(_))));
+    let vote = Some(hard_state(MAX_COUNTER, 9));
+    assert!(matches!(log.append_write(&write(1, vote, vec![])), Err(LogError::OutOfOrder(_))));
+    let late = vec![entry(1, 1, b""), entry(2, MAX_COUNTER, b"")];
+    assert!(matches!(log.append_write(&write(1, None, late)), Err(LogError::OutOfOrder(_))));
+    log.flush().unwrap();
+    assert_eq!(opened(&os.crash(1)).base, EntryId::ORIGIN);
 }

@@ -22,6 +22,7 @@ impl Script {
             "voters" => return self.voters(args),
             "votes" => return self.votes(args),
             "reached" => return self.reached(args),
+            "know" => return self.know(args),
             "status" => return self.status(args),
             "progress" => return self.progress(args),
             "network" => return self.network(),
@@ -77,6 +78,18 @@ impl Script {
         let mut cluster = Cluster::with_config(&disks, config);
         cluster.keep_journal();
         self.cluster = Some(cluster);
+        Ok(String::new())
+    }
+
+    /// `know n1 n2 voters="n1 n2"`: nodes 1 and 2 start with a configuration of their own, in which only these vote.
+    fn know(&mut self, args: &mut Args<'_>) -> Result<String> {
+        let voters = nodes(args.take_key("voters").ok_or("voters= is missing")?)?;
+        let knowing = rest_of_nodes(args)?;
+        let cluster = self.cluster()?;
+        for node in knowing {
+            cluster.reconfigure(node, Configuration::new(voters.iter().copied().map(id)));
+        }
+        cluster.take_journal();
         Ok(String::new())
     }
 

@@ -72,6 +72,81 @@ fn a_failed_flush_forgets_that_the_pages_were_never_written() {
 }
 
 #[test]
+fn a_failed_flush_may_have_written_some_of_its_pages() {
+    let os = MemOs::new();
+    os.prepare(&path("s"), b"", 3 * 4096).unwrap();
+    os.sync_dir(Path::new("/d")).unwrap();
+    let mut segment = os.map(&path("s")).unwrap();
+    segment.write(0, b"flushed").unwrap();
+    os.fail_flush(1, 0b101);
+    segment.flush().expect("the next one but one fails");
+    segment.write(0, &[1; 3 * 4096]).unwrap();
+    segment.flush().unwrap_err();
+    assert!(!os.heal_flushes(), "it has come");
+    let bytes = read(&os.crash(1), "s").unwrap();
+    assert_eq!([bytes[0], bytes[4096], bytes[8192]], [1, 0, 1]);
+    os.fail_next_flush();
+    assert!(os.heal_flushes(), "it has not come");
+    segment.flush().unwrap();
+}
+
+#[test]
+fn a_power_cut_leaves_what_is_chosen_and_says_what() {
+    let os = MemOs::new();
+    os.prepare(&path("s"), b"", 2 * 4096).unwrap();
+    os.sync_dir(Path::new("/d")).unwrap();
+    let mut segment = os.map(&path("s")).unwrap();
+    segment.write(4096, &[1; 1024]).unwrap();
+    segment.write(4096, &[2; 100]).unwrap();
+    os.remove(&path("s")).unwrap();
+    let unflushed = os.unflushed();
+    assert_eq!((unflushed.pages.len(), unflushed.names), (1, 1));
+    assert_eq!(unflushed.pages[0].sectors[..3], [vec![0, 1, 2], vec![0, 1], vec![0]]);
+    let mut cut = PowerCut::lose_all(&unflushed);
+    cut.sectors[0][..2].copy_from_slice(&[2, 0]);
+    let bytes = read(&os.cut_power(&cut), "s").unwrap();
+    assert_eq!([bytes[4096], bytes[4096 + 100], bytes[4096 + 512]], [2, 1, 0]);
+    assert_eq!(
+        os.describe(&cut),
+        "removed file 0 page 1 of versions 0 to 2: torn [2, 0, 0, 0, 0, 0, 0, 0]; lost: removal of s"
+    );
+    let all = PowerCut::lose_nothing(&unflushed);
+    assert_eq!(read(&os.cut_power(&all), "s"), None);
+    assert_eq!(
+        all.canonical(&unflushed, &os).sectors[0],
+        [2, 1, 0, 0, 0, 0, 0, 0],
+        "the second sector is that of version 1"
+    );
+}
+
+#[test]
+fn each_change_is_recorded_with_the_disk_behind_it() {
+    let os = MemOs::new();
+    os.record();
+    os.prepare(&path("new"), b"", 4096).unwrap();
+    os.rename(&path("new"), &path("s")).unwrap();
+    os.sync_dir(Path::new("/d")).unwrap();
+    let mut segment = os.map(&path("s")).unwrap();
+    segment.write(8, b"x").unwrap();
+    segment.flush().unwrap();
+    let recorded = os.take_recorded();
+    let said: Vec<_> = recorded.iter().map(ToString::to_string).collect();
+    let write = "write of 1 bytes at 8 of s";
+    assert_eq!(
+        said,
+        ["preparation of new", "rename of new to s", "sync of the directory", write, "flush of s"]
+    );
+    assert_eq!(recorded[3].written(), Some(("s".to_owned(), 8..9)));
+    let kept = |change: &Recorded| {
+        read(&change.after.cut_power(&PowerCut::lose_all(&change.after.unflushed())), "s")
+    };
+    assert_eq!(kept(&recorded[1]), None, "the name is not durable yet");
+    assert_eq!(kept(&recorded[3]).unwrap()[8], 0);
+    assert_eq!(kept(&recorded[4]).unwrap()[8], b'x');
+    assert!(os.take_recorded().is_empty());
+}
+
+#[test]
 fn a_full_disk_and_a_stopped_one_say_so() {
     let os = MemOs::new();
     os.set_free_bytes(5000);

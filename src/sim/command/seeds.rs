@@ -1,21 +1,19 @@
-//! The simulator as a program: `lograft sim`, and `lograft-sim` where there is no server.
+//! `lograft sim`: seeds of whole clusters.
 //!
-//! It plays seeds and prints what they came to. The first seed that fails is shortened, its trace is written to a file,
-//! and one command that plays it again is printed. The exit code is 0 only if nothing failed and, in a run that is long
-//! enough to expect it, every mark was reached.
+//! The first seed that fails is shortened, its trace is written to a file, and one command that plays it again is
+//! printed. In a run that is long enough to expect it, every mark must be reached too.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::attempt;
-use super::campaign::{self, Failure, Totals};
-use super::scenario::{Fault, Scenario};
-use super::trace::Trace;
+use super::{Outcome, is_help, number, row, say, say_usage};
 use crate::marks::Mark;
+use crate::sim::campaign::{self, Failure, Totals};
+use crate::sim::scenario::{Fault, Scenario};
+use crate::sim::trace::Trace;
+use crate::sim::{again, attempt};
 
-/// After so many seeds every mark must have been reached.
+/// After so many seeds every mark must have been reached, and every fault must have struck.
 const SEEDS_FOR_MARKS: u64 = 3_000;
 
 const USAGE: &str = "\
@@ -92,49 +90,27 @@ impl Wanted {
         Ok(scenario)
     }
 
+    /// Whether this is one seed, changed as a failing run has printed it.
+    fn is_replay(&self) -> bool {
+        self.seeds == Some(1) && !self.overrides.is_empty()
+    }
+
     fn seeds(&self) -> u64 {
         let by_default = if self.minutes.is_some() { u64::MAX } else { 1_000 };
         self.seeds.unwrap_or(by_default)
     }
 }
 
-fn number<N: std::str::FromStr>(flag: &str, value: &str) -> Result<N, String> {
-    value.parse().map_err(|_| format!("{flag} {value}: a number is wanted"))
-}
-
-/// How a run of the program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing failed.
-    Passed,
-    /// A seed failed, or a mark was not reached.
-    Failed,
-    /// The arguments make no sense.
-    BadArguments,
-}
-
-/// The program: runs with these arguments, without its name and its verb.
-pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
-    match run(arguments) {
-        Outcome::Passed => ExitCode::SUCCESS,
-        Outcome::Failed => ExitCode::FAILURE,
-        Outcome::BadArguments => ExitCode::from(128),
-    }
-}
-
-/// Runs with these arguments, and says on stdout what came of it.
 #[expect(clippy::disallowed_methods, reason = "how long it takes changes nothing of what happens")]
-pub fn run(arguments: impl Iterator<Item = String>) -> Outcome {
+pub(super) fn run(arguments: impl Iterator<Item = String>) -> Outcome {
     let mut arguments = arguments.peekable();
-    if arguments.next_if(|first| first == "--help" || first == "-h").is_some() {
-        return say(USAGE, Outcome::Passed);
+    if arguments.next_if(|first| is_help(first)).is_some() {
+        return say_usage(None, USAGE);
     }
     let wanted = match Wanted::parse(arguments) {
         Ok(wanted) => wanted,
-        Err(error) => return say(&format!("{error}\n\n{USAGE}"), Outcome::BadArguments),
+        Err(error) => return say_usage(Some(&error), USAGE),
     };
-    // A panic of a node is a finding, and said with its seed; the shortening makes many more of it.
-    std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let deadline = wanted.minutes.map(|minutes| started + Duration::from_secs(60 * minutes));
     let enough = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -143,6 +119,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Outcome {
     let (totals, failure) = campaign::play(wanted.first, wanted.seeds(), jobs, &scenario_of, &enough);
     let mut text = table(&totals, started.elapsed(), jobs);
     let mut code = Outcome::Passed;
+    let failed = u64::from(failure.is_some());
     if let Some(failure) = failure {
         code = Outcome::Failed;
         text.push_str(&report(failure, &wanted));
@@ -151,28 +128,34 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Outcome {
             code = Outcome::Failed;
             let _ = writeln!(text, "never reached: {mark:?}: {}", mark.meaning());
         }
+        for (fault, _) in Fault::ALL.iter().zip(totals.faults_by_kind).filter(|(_, count)| *count == 0) {
+            code = Outcome::Failed;
+            let _ = writeln!(text, "never struck: {fault:?}");
+        }
     }
+    text.push_str(&summary(&totals, failed));
     say(&text, code)
 }
 
-fn say(text: &str, code: Outcome) -> Outcome {
-    // Whoever closed the pipe has read enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    code
+fn summary(totals: &Totals, failed: u64) -> String {
+    let Totals { seeds, events, recoveries, answers, .. } = totals;
+    let marks = Mark::ALL.len() - totals.unreached().len();
+    format!(
+        "proof: simulation: {seeds} seeds, {events} events, {recoveries} recoveries, {answers} answers, \
+         {marks} of {} marks, {failed} failed\n",
+        Mark::ALL.len(),
+    )
 }
 
 fn table(totals: &Totals, took: Duration, jobs: usize) -> String {
     let seconds = took.as_secs_f64().max(0.001);
-    let events = u32::try_from(totals.events).map_or(f64::MAX, f64::from);
-    let per_second = events / seconds;
+    let per_second = u128::from(totals.events) * 1000 / took.as_millis().max(1);
     let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<34} {value:>12}");
-    };
+    let mut row = |name: &str, value: String| row(&mut text, name, value);
     row("seeds", totals.seeds.to_string());
     row("seconds", format!("{seconds:.1}"));
     row("events", totals.events.to_string());
-    row("events a second", format!("{per_second:.0}"));
+    row("events a second", per_second.to_string());
     row("threads", jobs.to_string());
     row("terms with a leader", totals.terms_led.to_string());
     row("entries committed", totals.committed.to_string());
@@ -201,7 +184,8 @@ fn report(failure: Failure, wanted: &Wanted) -> String {
     if wanted.plain {
         return text;
     }
-    let short = campaign::shorten(failure);
+    // What is played again is played as it is.
+    let short = if wanted.is_replay() { failure } else { campaign::shorten(failure) };
     let mut trace = Trace::whole();
     let again = attempt(&short.scenario, &mut trace);
     if again.as_ref().err() != Some(&short.what) {
@@ -210,8 +194,10 @@ fn report(failure: Failure, wanted: &Wanted) -> String {
     let fields = short.scenario.differences(&Scenario::of_seed(seed));
     let fields: String = fields.iter().map(|field| format!(" --set {field}")).collect();
     let path = wanted.trace.clone().unwrap_or_else(|| format!("lograft-sim-{seed}.trace"));
-    let _ = writeln!(text, "shortened, it fails at step {}: {}", trace.step(), short.what);
-    let _ = writeln!(text, "play it again: lograft sim --seed {seed} --seeds 1{fields}");
+    let shortened = if wanted.is_replay() { "" } else { "shortened, " };
+    let _ = writeln!(text, "{shortened}it fails at step {}: {}", trace.step(), short.what);
+    let command = again::command(&format!("--seed {seed} --seeds 1{fields}"));
+    let _ = writeln!(text, "play it again: {command}");
     let head = format!("seed {seed}{fields}\n{:#?}\n{}\n\n", short.scenario, short.what);
     let lines = trace.lines().fold(head, |text, line| text + line + "\n");
     match std::fs::write(&path, lines) {

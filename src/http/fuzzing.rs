@@ -1,0 +1,161 @@
+//! For `tests/fuzz`: any bytes as requests on the client port.
+
+use std::cell::RefCell;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
+use tokio::runtime::{Builder, Runtime};
+
+use super::keys::PREFIX;
+use super::query::decode;
+use super::{HttpService, dispatch};
+use crate::limits::{KIB, Limits};
+use crate::node::Request as NodeRequest;
+use crate::rpc::stub::{self, Script};
+use crate::rpc::{ClusterService, KvService, ServerInfo};
+
+/// So many requests of one input are sent.
+const MAX_REQUESTS: usize = 8;
+
+/// Any requests, one behind the other: the request line, header lines, an empty line, the body; a line of `---` between
+/// two requests.
+///
+/// Whatever is asked is answered, and not with an error of our own. Nothing reaches the node that breaks a limit. What
+/// was put is there.
+pub(crate) fn http(bytes: &[u8]) -> &'static str {
+    thread_local! {
+        static RUNTIME: RefCell<Runtime> = RefCell::new(
+            Builder::new_current_thread().enable_time().build().expect("a runtime for one thread")
+        );
+    }
+    RUNTIME.with(|runtime| runtime.borrow().block_on(play(bytes)))
+}
+
+async fn play(bytes: &[u8]) -> &'static str {
+    let limits = Limits { max_key_bytes: 24, max_value_bytes: 64, max_list_keys: 10, ..Limits::default() };
+    let (handle, script) = stub::node(limits);
+    let kv = KvService::new(handle.clone());
+    let cluster = ClusterService::new(handle.clone(), "1.2.3");
+    let service = HttpService::new(handle, kv, cluster, ServerInfo { version: "1.2.3" });
+    let mut reached = "no request";
+    let mut rest = Some(bytes);
+    for _ in 0..MAX_REQUESTS {
+        let Some(next) = rest.take() else { break };
+        let (one, others) = split_once(next, b"\n---\n");
+        rest = others;
+        let Some(request) = parse(one) else { continue };
+        reached = exchange(&service, &script, request, &limits).await;
+    }
+    // The scripted node ends with its last handle: nothing of this input is left for the next one.
+    drop(service);
+    tokio::task::yield_now().await;
+    reached
+}
+
+/// The request, if an HTTP server would take it for one.
+fn parse(bytes: &[u8]) -> Option<Request<Vec<u8>>> {
+    let (head, body) = split_once(bytes, b"\n\n");
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (method, target) = split_once(lines.next()?, b" ");
+    let mut request = Request::builder().method(method).uri(target?);
+    for line in lines {
+        let (name, value) = split_once(line, b": ");
+        request = request.header(name, value?);
+    }
+    request.body(body.unwrap_or_default().to_vec()).ok()
+}
+
+fn split_once<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
+    let at = bytes.windows(separator.len()).position(|window| window == separator);
+    at.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + separator.len()..])))
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+async fn send(service: &HttpService, request: Request<Vec<u8>>) -> Answer {
+    let answer = dispatch(service.clone(), request.map(Body::from)).await;
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, 64 * KIB).await.expect("a short answer").to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Sends one request and looks at what comes back.
+async fn exchange(
+    service: &HttpService,
+    script: &Script,
+    request: Request<Vec<u8>>,
+    limits: &Limits,
+) -> &'static str {
+    let (method, uri, body) = (request.method().clone(), request.uri().clone(), request.body().clone());
+    let speaks_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let asked_before = script.seen().len();
+    let answer = send(service, request).await;
+    for (asked, _) in &script.seen()[asked_before..] {
+        keeps_to(asked, limits);
+    }
+    if speaks_grpc {
+        return "2xx";
+    }
+    let declares_more = answer.headers.contains_key(CONTENT_LENGTH);
+    assert!(
+        !declares_more
+            || method == Method::HEAD
+            || answer.headers[CONTENT_LENGTH] == answer.body.len().to_string()
+    );
+    if answer.status.is_success() {
+        if method == Method::PUT {
+            was_put(service, &uri, &body).await;
+        }
+        return "2xx";
+    }
+    if method != Method::HEAD
+        && answer.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+    {
+        let document: serde_json::Value = serde_json::from_slice(&answer.body).expect("an error is JSON");
+        assert!(document["code"].is_string() && document["message"].is_string(), "{document}");
+    }
+    match answer.status.as_u16() {
+        400 => "400",
+        404 => "404",
+        405 => "405",
+        412 => "412",
+        413 => "413",
+        other => panic!("{method} {uri} is answered with {other}"),
+    }
+}
+
+/// What reaches a node is within the limits.
+fn keeps_to(asked: &NodeRequest, limits: &Limits) {
+    match asked {
+        NodeRequest::Write(command) => {
+            let key = command.key().len();
+            assert!((1..=limits.max_key_bytes).contains(&key), "a key of {key} bytes");
+            assert!(asked.size_bytes() - key <= limits.max_value_bytes, "{} bytes", asked.size_bytes());
+        }
+        NodeRequest::Get { key, .. } => assert!((1..=limits.max_key_bytes).contains(&key.len())),
+        NodeRequest::List(list) => {
+            assert!(
+                list.prefix.len() <= limits.max_key_bytes && list.start_after.len() <= limits.max_key_bytes
+            );
+            assert!((1..=limits.max_list_keys).contains(&list.limit));
+        }
+        NodeRequest::Barrier => {}
+    }
+}
+
+/// A value that was put is what a GET answers, byte for byte.
+async fn was_put(service: &HttpService, uri: &Uri, value: &[u8]) {
+    let path = uri.path();
+    decode("key", path.strip_prefix(PREFIX).expect("only keys are put")).expect("a key that was taken");
+    let get = Request::get(path).body(Vec::new()).expect("a path that was taken");
+    let answer = send(service, get).await;
+    assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, value), "{path}");
+}

@@ -1,0 +1,206 @@
+//! Disks without a free block: writes are refused clearly, everything else goes on, and it heals.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lograft::proto::v1;
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
+
+use super::disks::FileSystem;
+use super::machines::{FILLER, LARGEST_VALUE_BYTES, Machines, PULSE, SMALL_SEGMENTS, Tally};
+use crate::support::{Node, PATIENCE, pause};
+
+/// What the outcome of a refused write is called in its metadata.
+const OUTCOME: &str = "lograft-outcome";
+/// Looks at each node while disks are full, and writes that must go on where they can.
+const LOOKS: usize = 20;
+
+/// What an answer takes at the most that waits for no other node.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Large values that are set at once. Twice as many fill a segment.
+const AT_ONCE: usize = 8;
+
+/// Whose disk is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    Leader,
+    Follower,
+    Followers,
+    All,
+    /// And the power goes below all of them, so that they start on full disks.
+    AllCut,
+}
+
+impl Full {
+    const ROUND: [Self; 5] = [Self::Leader, Self::Follower, Self::All, Self::Followers, Self::AllCut];
+}
+
+/// Large values under one key, numbered, so that it shows which of them is there.
+#[derive(Debug, Default)]
+struct Filler {
+    asked: usize,
+    /// No older one may be found: a later one was acknowledged.
+    oldest: usize,
+    acknowledged: usize,
+}
+
+impl Filler {
+    /// Sets several at once, in any order. Without room for the followers each waits for its time to be over.
+    async fn set(&mut self, node: &Node, count: usize) -> Vec<Result<v1::SetResponse, Status>> {
+        let first = self.asked + 1;
+        self.asked += count;
+        let values = (first..=self.asked)
+            .map(|number| format!("{number:08}{}", "v".repeat(LARGEST_VALUE_BYTES - 8)))
+            .collect::<Vec<_>>();
+        let answers = join_all(values.iter().map(|value| node.set(FILLER, value))).await;
+        let acknowledged = answers.iter().filter(|answer| answer.is_ok()).count();
+        if acknowledged > 0 {
+            self.oldest = first;
+        }
+        self.acknowledged += acknowledged;
+        answers
+    }
+
+    /// Through this node one is read that is as young as those acknowledged last.
+    async fn expect_in(&self, node: &Node) {
+        let value = node.get(FILLER).await.unwrap_or_else(|error| panic!("{}: {error}", node.name));
+        self.expect(node, self.oldest, value);
+    }
+
+    /// The node's own map is read at once. It may be behind.
+    async fn expect_behind_in(&self, node: &Node) {
+        let read = timeout(PROMPT, node.get_serializable(FILLER))
+            .await
+            .expect("a read from the map waits for nobody");
+        self.expect(node, 0, read.expect("a read from the map"));
+    }
+
+    fn expect(&self, node: &Node, least: usize, value: Option<String>) {
+        let number = value.map_or(0, |value| value[..8].parse().expect("a number in front"));
+        assert!(
+            (least..=self.asked).contains(&number),
+            "{} reads value {number}, not one from {least} to {}",
+            node.name,
+            self.asked
+        );
+    }
+}
+
+/// Fills disks in so many rounds.
+pub(crate) async fn fill(rounds: usize, seed: u64) -> Tally {
+    use FileSystem::{Ext4, Xfs};
+    let mut tally = Tally::default();
+    let mut number = 0;
+    while number < rounds {
+        let kinds = [[Xfs, Ext4, Xfs], [Ext4, Xfs, Ext4]][number / Full::ROUND.len() % 2];
+        let mut machines = Machines::start(&kinds, SMALL_SEGMENTS, seed.wrapping_add(number as u64)).await;
+        for kind in Full::ROUND.into_iter().take(rounds - number) {
+            tally.add(&round(&mut machines, kind).await);
+            number += 1;
+        }
+        tally.histories += machines.conclude().await;
+    }
+    tally
+}
+
+async fn round(machines: &mut Machines, kind: Full) -> Tally {
+    let begun = machines.bench.clock.now();
+    let work = machines.work();
+    let (leader, others) = machines.roles().await;
+    let victims = match kind {
+        Full::Leader => vec![leader],
+        Full::Follower => vec![others[0]],
+        Full::Followers => others.clone(),
+        Full::All | Full::AllCut => vec![leader, others[0], others[1]],
+    };
+    let terms = machines.terms().await;
+    victims.iter().for_each(|victim| machines.disks[*victim].fill());
+
+    let mut filler = Filler::default();
+    let refused = fill_up(machines, &mut filler, leader, &victims).await;
+    if victims.contains(&leader) {
+        let refused = refused.expect("the leader knows that its disk is full");
+        assert!(refused.message().contains("disk") && refused.message().contains("full"), "{refused}");
+        assert_eq!(refused.metadata().get(OUTCOME).expect("it is certain"), "not-applied");
+    }
+    for place in 0..LOOKS {
+        let node = &machines.bench.cluster.nodes[place % 3];
+        if place % 3 != leader && victims.contains(&(place % 3)) {
+            // It has no room for what the others have committed since, so it cannot answer from its own map what is
+            // linearizable now.
+            filler.expect_behind_in(node).await;
+        } else {
+            filler.expect_in(node).await;
+        }
+        if kind == Full::Follower {
+            for answer in filler.set(&machines.bench.cluster.nodes[leader], 1).await {
+                answer.expect("two of three have room");
+            }
+        }
+    }
+    assert_eq!(machines.terms().await, terms, "no election: the heartbeats went on");
+    if kind == Full::AllCut {
+        machines.cut_power(&victims);
+        machines.restore_power(&victims);
+        machines.bench.cluster.ready().await;
+        for node in &machines.bench.cluster.nodes {
+            filler.expect_in(node).await;
+        }
+    }
+
+    victims.iter().for_each(|victim| machines.disks[*victim].free());
+    machines.bench.cluster.heal(PULSE, "1").await;
+    let tally = machines.settle(work).await;
+    room_again(machines).await;
+    for node in &machines.bench.cluster.nodes {
+        filler.expect_in(node).await;
+    }
+    println!(
+        "full: {kind:?} {victims:?}: {} of {} large values taken, {} operations, {} acknowledged, {} unknown, {} ms",
+        filler.acknowledged,
+        filler.asked,
+        tally.operations,
+        tally.acknowledged,
+        tally.unknown,
+        (machines.bench.clock.now() - begun) / 1_000_000
+    );
+    tally
+}
+
+/// Writes through the leader until each victim says that its disk is full. Returns how the leader refuses, if it does.
+async fn fill_up(
+    machines: &Machines,
+    filler: &mut Filler,
+    leader: usize,
+    victims: &[usize],
+) -> Option<Status> {
+    let begun = Instant::now();
+    let mut refused = None;
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "the disks of {victims:?} are full and nobody says so");
+        for answer in filler.set(&machines.bench.cluster.nodes[leader], AT_ONCE).await {
+            match answer {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::ResourceExhausted => refused = Some(status),
+                // It may have found room on the leader and nowhere else.
+                Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            }
+        }
+        let statuses = machines.statuses().await;
+        let told = victims.iter().all(|victim| statuses[*victim].disk_full);
+        if told && (refused.is_some() || !victims.contains(&leader)) {
+            return refused;
+        }
+    }
+}
+
+/// Waits until no node says that its disk is full: each looks for room now and then.
+async fn room_again(machines: &Machines) {
+    let begun = Instant::now();
+    while machines.statuses().await.iter().any(|status| status.disk_full) {
+        assert!(begun.elapsed() < PATIENCE, "there is room and a node does not see it");
+        pause().await;
+    }
+}
