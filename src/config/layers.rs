@@ -194,8 +194,10 @@ fn from_file(
         };
         let text = text_of(value.get_ref()).ok_or_else(|| {
             let kind = value.get_ref().type_str();
-            let message =
-                format!("{} wants a string, a number or an array of strings, not a {kind}", setting.name);
+            let message = format!(
+                "{} wants a string, a whole number or an array of strings; this is of the type {kind}",
+                setting.name
+            );
             error(Some(value.span()), message)
         })?;
         given.insert(setting.name, Given { text, origin: Origin::File { path: path.to_owned(), line } });
@@ -207,7 +209,9 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => {
-            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+            let value = u64::from_str_radix(number.as_str(), number.radix());
+            // What is below zero or too large stays as it is written: its setting knows the bounds.
+            Some(value.map_or_else(|_| number.to_string(), |value| value.to_string()))
         }
         DeValue::Array(items) => {
             let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();

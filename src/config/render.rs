@@ -55,16 +55,16 @@ fn derived(config: &ServerConfig, name: &str) -> Option<String> {
 fn value(kind: Kind, text: &str) -> String {
     let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match kind {
-        // A size like 1MiB stays a string.
-        Kind::Number if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
-            // TOML knows no zeros in front.
-            let digits = text.trim_start_matches('0');
-            if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }
-        }
-        Kind::Number | Kind::Text => quote(text),
+        Kind::Number => integer(text).map_or_else(|| quote(text), |number| number.to_string()),
+        Kind::Text => quote(text),
         Kind::List => {
             let items: Vec<String> = text.split(',').map(|item| quote(item.trim())).collect();
             format!("[{}]", items.join(", "))
         }
     }
+}
+
+/// A number that TOML has: it ends where an i64 does. A size like 1MiB stays a string.
+fn integer(text: &str) -> Option<i64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
