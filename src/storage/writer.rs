@@ -18,8 +18,8 @@ use super::log::Log;
 use super::os::Os;
 use super::segment::{Preparation, PreparedSegment};
 use super::threads::mpsc::{self, Receiver, Sender};
-use super::threads::thread::{self, JoinHandle};
 use super::threads::recv_timeout;
+use super::threads::thread::{self, JoinHandle};
 use crate::types::{LogWrite, WriteSeq};
 
 /// After so much idleness the tail is marked.
