@@ -4,7 +4,7 @@ use super::Node;
 use super::event::{Effects, ForwardAnswer, HaltReason, Load, Replied, Token};
 use super::request::{Answer, Header, Reply, RequestError};
 use super::waiting::{Origin, Waiter};
-use crate::kv::{Effect, Outcome};
+use crate::kv::Outcome;
 use crate::types::{Entry, EntryId, EntryKind, LogIndex, Revision};
 
 /// So much is read back from the log at a time for the state machine: a turn stays short.
@@ -113,15 +113,5 @@ impl Node {
     /// The index up to which the map has applied the log.
     pub fn applied(&self) -> LogIndex {
         self.store.applied()
-    }
-}
-
-impl Outcome {
-    /// How many keys a Delete removed: 0 or 1. Of other commands 0.
-    pub fn deleted(&self) -> u64 {
-        match &self.effect {
-            Effect::Deleted { prev } => u64::from(prev.is_some()),
-            Effect::Set { .. } | Effect::ConditionFailed { .. } => 0,
-        }
     }
 }

@@ -576,6 +576,28 @@ fn committed_entries_that_cannot_be_read_back_stop_the_node() {
 }
 
 #[test]
+fn what_comes_back_from_the_log_instead_of_what_is_committed_stops_the_node() {
+    let stored: Vec<_> = (1..=2).map(|index| entry(1, index, payload("k", "v"))).collect();
+    let instead = [
+        ("nothing", vec![]),
+        ("an entry of another term", vec![entry(2, 1, payload("k", "v"))]),
+        ("a later entry", vec![stored[1].clone()]),
+    ];
+    for (what, entries) in instead {
+        let mut bench = Bench::recovered(&[N1, N2, N3], &recovered(1, &stored), Limits::default());
+        bench.peer(N2, append(N2, 2, (1, 2), Vec::new(), 2));
+        bench.turn([Event::Loaded { entries: Ok(entries) }]);
+        let first = LogIndex::new(1);
+        assert!(
+            matches!(&bench.halt, Some(HaltReason::UnreadableLog { first: at, .. }) if *at == first),
+            "{what}: {:?}",
+            bench.halt
+        );
+        assert_eq!(bench.node.applied(), LogIndex::ZERO, "{what}");
+    }
+}
+
+#[test]
 fn pitfall_54_a_shutdown_answers_every_waiter_by_what_is_known_of_it() {
     let mut bench = of_three();
     bench.elect();

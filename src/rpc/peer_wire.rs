@@ -226,12 +226,10 @@ pub(super) fn forward_response_to_wire(
 }
 
 fn applied_to_wire(id: EntryId, outcome: Outcome) -> v1::Applied {
-    let deleted = outcome.deleted();
     let mut wire = v1::Applied {
         term: id.term.get(),
         index: id.index.get(),
         revision: outcome.revision.get(),
-        deleted,
         ..Default::default()
     };
     match outcome.effect {
@@ -241,6 +239,7 @@ fn applied_to_wire(id: EntryId, outcome: Outcome) -> v1::Applied {
         }
         Effect::Deleted { prev } => {
             wire.effect = v1::applied::Effect::Deleted.into();
+            wire.deleted = u64::from(prev.is_some());
             wire.prev = prev.map(versioned_to_wire);
         }
         Effect::ConditionFailed { found } => {

@@ -76,6 +76,7 @@ fn learners_take_part_and_do_not_vote() {
     let configuration = Configuration::new([1, 2].map(NodeId::new)).with_learners([NodeId::new(3)]);
     assert!(configuration.contains(NodeId::new(3)));
     assert!(!configuration.is_voter(NodeId::new(3)));
+    assert!(!configuration.contains(NodeId::new(4)), "who is neither takes no part");
     assert_eq!(configuration.members().len(), 3);
     let only_the_learner = |node: NodeId| Some(node == NodeId::new(3));
     assert_eq!(configuration.vote_result(only_the_learner), VoteResult::Lost);

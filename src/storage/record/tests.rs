@@ -115,3 +115,11 @@ fn a_segment_start_and_a_hard_state_are_read_as_they_were_written() {
         assert_eq!(SegmentStart::decode(&start.encode()[1..]), None);
     }
 }
+
+#[test]
+fn each_kind_is_shown_by_a_name_of_its_own() {
+    let names = KINDS.map(RecordKind::as_str);
+    let expected =
+        ["segment-start", "hard-state", "entry", "no-op", "configuration", "reset", "mark", "segment-end"];
+    assert_eq!(names, expected);
+}
