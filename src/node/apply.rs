@@ -115,3 +115,6 @@ impl Node {
         self.store.applied()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -399,4 +399,6 @@ impl Node {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
