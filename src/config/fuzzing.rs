@@ -50,23 +50,7 @@ fn one_line(error: &ConfigError) {
 /// What must hold of settings that were merged.
 fn judge(layers: &Layers) -> &'static str {
     let configured = ServerConfig::from_layers(layers);
-    let text = render(layers, configured.as_ref().ok());
-    let again = Layers::merge(&[], &|_| None, Some((Path::new(FILE), &text)));
-    let again = again.unwrap_or_else(|error| panic!("what is printed can be read: {error}\n{text}"));
-    for setting in settings().iter().filter(|setting| setting.kind != Kind::Number) {
-        let tidy = |text: &str| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
-        let (said, found) = (layers.given(setting.name), again.given(setting.name));
-        let Some((said, found)) = said.zip(found) else {
-            assert!(said.is_none(), "{} is lost", setting.name);
-            continue;
-        };
-        let same = if setting.kind == Kind::List {
-            tidy(&said.text) == tidy(&found.text)
-        } else {
-            said.text == found.text
-        };
-        assert!(same, "{}: {:?} became {:?}", setting.name, said.text, found.text);
-    }
+    let again = read_back(layers, configured.as_ref().ok());
     let config = match configured {
         Ok(config) => config,
         Err(error) => {
@@ -79,6 +63,34 @@ fn judge(layers: &Layers) -> &'static str {
     assert_eq!(printed.peer_url, config.peer_url);
     keeps_its_promises(&config);
     "configured"
+}
+
+/// Prints settings and reads them back: they are the same.
+pub(super) fn read_back(layers: &Layers, config: Option<&ServerConfig>) -> Layers {
+    let text = render(layers, config);
+    let again = Layers::merge(&[], &|_| None, Some((Path::new(FILE), &text)));
+    let again = again.unwrap_or_else(|error| panic!("what is printed can be read: {error}\n{text}"));
+    for setting in settings() {
+        let (said, found) = (layers.given(setting.name), again.given(setting.name));
+        let Some((said, found)) = said.zip(found) else {
+            assert!(said.is_none(), "{} is lost", setting.name);
+            continue;
+        };
+        let (said, found) = (tidy(setting.kind, &said.text), tidy(setting.kind, &found.text));
+        assert_eq!(found, said, "{}", setting.name);
+    }
+    again
+}
+
+/// A value less what may be lost: spaces around the items of a list, zeros in front of a number.
+fn tidy(kind: Kind, text: &str) -> Vec<&str> {
+    match kind {
+        Kind::List => text.split(',').map(str::trim).collect(),
+        Kind::Number if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            vec![text.trim_start_matches('0')]
+        }
+        Kind::Number | Kind::Text => vec![text],
+    }
 }
 
 /// The invariants of [`ServerConfig`], and the identity that it gives.

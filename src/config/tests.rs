@@ -451,18 +451,7 @@ proptest! {
 
     #[test]
     fn what_is_printed_reads_back(name in a_setting(), value in a_value()) {
-        let merged = Layers::merge(&[(name.clone(), value.clone())], &|_| None, None).unwrap();
-        let text = render(&merged, None);
-        let again = Layers::merge(&[], &|_| None, Some((Path::new(FILE), &text))).unwrap();
-        let list = settings().iter().any(|setting| setting.name == name && setting.kind == super::settings::Kind::List);
-        let tidy = |text: &str| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
-        if list {
-            prop_assert_eq!(tidy(&again.given(&name).unwrap().text), tidy(&value));
-        } else {
-            let found = again.given(&name).unwrap().text.clone();
-            let zeros_aside = |text: &str| text.trim_start_matches('0').to_owned();
-            let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-            prop_assert!(found == value || digits && zeros_aside(&found) == zeros_aside(&value));
-        }
+        let merged = Layers::merge(&[(name, value)], &|_| None, None).unwrap();
+        fuzzing::read_back(&merged, None);
     }
 }
