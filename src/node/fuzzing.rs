@@ -49,6 +49,8 @@ struct Life {
     /// With what was not flushed.
     hard_state: HardState,
     log: BTreeMap<LogIndex, Entry>,
+    /// The last term whose leader replaced what it had sent itself.
+    contradicted: Option<Term>,
     load: Option<Load>,
     open: BTreeSet<Token>,
     forwarded: VecDeque<ForwardId>,
@@ -101,6 +103,7 @@ impl Life {
             durable_state: HardState::default(),
             hard_state: HardState::default(),
             log: BTreeMap::new(),
+            contradicted: None,
             load: None,
             open: BTreeSet::new(),
             forwarded: VecDeque::new(),
@@ -318,7 +321,11 @@ impl Life {
         }
         for entry in &write.entries {
             assert!(entry.id.index > commit, "{} is committed", entry.id.index);
-            drop(self.log.split_off(&entry.id.index));
+            let replaced = self.log.split_off(&entry.id.index);
+            let term = self.hard_state.term;
+            if replaced.values().any(|entry| entry.id.term == term) {
+                self.contradicted = Some(term);
+            }
             self.log.insert(entry.id.index, entry.clone());
         }
         self.unflushed.push_back(write);
@@ -341,7 +348,12 @@ impl Life {
                     AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {
                         let is_durable =
                             match_index == LogIndex::ZERO || self.durable.contains_key(&match_index);
-                        assert!(is_durable, "entry {match_index} is acknowledged before it is durable");
+                        // Leaders only append (Raft §5.3): one that does not may hear of what it has dropped itself.
+                        let is_dropped = self.contradicted == Some(append.term);
+                        assert!(
+                            is_durable || is_dropped,
+                            "entry {match_index} is acknowledged before it is durable"
+                        );
                     }
                     AppendResult::Conflict { .. } => {}
                 }
