@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lograft::storage::{Log, LogOptions, RealOs, record_size_bytes};
-use lograft::types::{
+use lograft_storage::{Log, LogOptions, RealOs, record_size_bytes};
+use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, NodeId, Term, WriteSeq,
 };
 

@@ -17,8 +17,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lograft::kv::{OrderedMap, Versioned};
-use lograft::types::Revision;
+use lograft_kv::{OrderedMap, Versioned};
+use lograft_types::Revision;
 use rustix::time::{ClockId, clock_gettime};
 
 type Key = Arc<[u8]>;

@@ -31,28 +31,28 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target {
         name: "record",
-        run: crate::storage::fuzzing::record,
+        run: lograft_storage::fuzzing::record,
         reaches: &["broken", "unknown kind", "record", "segment start", "segment header"],
     },
     Target {
         name: "segment",
-        run: crate::storage::fuzzing::segment,
+        run: lograft_storage::fuzzing::segment,
         reaches: &["whole", "cut", "damaged", "newer", "foreign"],
     },
     Target {
         name: "directory",
-        run: crate::storage::fuzzing::directory,
+        run: lograft_storage::fuzzing::directory,
         reaches: &["whole", "damage found", "damage survived"],
     },
-    Target { name: "meta", run: crate::storage::fuzzing::meta, reaches: &["meta", "newer format", "broken"] },
+    Target { name: "meta", run: lograft_storage::fuzzing::meta, reaches: &["meta", "newer format", "broken"] },
     Target {
         name: "command",
-        run: crate::kv::fuzzing::command,
+        run: lograft_kv::fuzzing::command,
         reaches: &["applied", "unknown command", "no command"],
     },
     Target {
         name: "node",
-        run: crate::node::fuzzing::node,
+        run: lograft_node::fuzzing::node,
         reaches: &["leader", "follower", "candidate", "pre-candidate", "halted"],
     },
     #[cfg(feature = "server")]

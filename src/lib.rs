@@ -6,7 +6,7 @@
 #[macro_use]
 pub mod marks;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod kv;

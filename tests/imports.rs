@@ -139,13 +139,13 @@ fn a_planted_breach_is_found_with_its_line() {
     let found = |path: &str, text: &str| -> Vec<String> {
         import_breaches(path, text).iter().map(|breach| format!("{}:{}", breach.line, breach.what)).collect()
     };
-    assert_eq!(found("src/raft/log_view.rs", "\nuse crate::storage::Log;"), ["2:raft must not use storage"]);
+    assert_eq!(found("src/raft/log_view.rs", "\nuse lograft_storage::Log;"), ["2:raft must not use storage"]);
     assert_eq!(found("src/node/mod.rs", "fn f() { crate::rpc::serve() }"), ["1:node must not use rpc"]);
     assert_eq!(
         found("src/node/status.rs", "use crate::{kv::Store, proto::v1, types};"),
         ["1:node must not use proto"]
     );
-    assert_eq!(found("src/rpc/kv.rs", "use crate::storage::Log;"), ["1:rpc must not use storage"]);
+    assert_eq!(found("src/rpc/kv.rs", "use lograft_storage::Log;"), ["1:rpc must not use storage"]);
     assert_eq!(found("src/kv/store.rs", "use super::super::raft::Raft;"), ["1:kv must not use raft"]);
     assert_eq!(
         found("src/limits.rs", "use super::{kv, raft};"),
@@ -172,18 +172,18 @@ fn what_is_allowed_or_no_code_is_no_breach() {
     for (path, text) in [
         (
             "src/node/mod.rs",
-            "use crate::{kv, raft::{self, Raft}, storage::LogReport}; use crate::node::Token;",
+            "use crate::{kv, raft::{self, Raft}, storage::LogReport}; use lograft_node::Token;",
         ),
         ("src/node/actor.rs", "use tokio::sync::mpsc; use std::time::Duration;"),
         ("src/config/mod.rs", "mod limits; #[cfg(test)] mod tests { use super::limits::table; }"),
         ("src/raft/quorum/tests.rs", "use super::super::quorum::Configuration;"),
-        ("src/raft/mod.rs", "//! See [`crate::rpc`].\n/* crate::rpc /* crate::kv */ crate::kv */"),
+        ("src/raft/mod.rs", "//! See [`crate::rpc`].\n/* crate::rpc /* lograft_kv */ lograft_kv */"),
         (
             "src/raft/mod.rs",
-            r##"const A: &str = "crate::rpc\" crate::kv"; const B: &str = r#"crate::"kv"#;"##,
+            r##"const A: &str = "crate::rpc\" lograft_kv"; const B: &str = r#"crate::"kv"#;"##,
         ),
         ("src/raft/mod.rs", "fn f<'a>(c: char) -> bool { c == '\"' || c == '\\'' } pub(crate) struct S;"),
-        ("src/rpc/link.rs", "use crate::storage::LogReader;"),
+        ("src/rpc/link.rs", "use lograft_storage::LogReader;"),
     ] {
         let breaches = import_breaches(path, text);
         assert!(breaches.is_empty(), "{path}: {text}: {breaches:?}");

@@ -180,7 +180,7 @@ fn ready_text(plan: &Plan) -> String {
 ///
 /// # Panics
 /// If a plan is made that cannot be carried out.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, fuzzing))]
 pub(super) fn check_plan(args: &ClusterArgs) {
     let Ok(plan) = Plan::new(args) else { return };
     let ports: std::collections::BTreeSet<u16> =

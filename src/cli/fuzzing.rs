@@ -14,7 +14,7 @@ use crate::config::{HttpUrl, Layers, ServerConfig};
 /// Any arguments, each ended by a zero byte, as `/proc` shows those of a process.
 ///
 /// They are taken, or refused in one line; what is taken is within the bounds that the help tells.
-pub(crate) fn arguments(bytes: &[u8]) -> &'static str {
+pub fn arguments(bytes: &[u8]) -> &'static str {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     let arguments = bytes.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned());
     let cli = match Cli::try_parse_from(std::iter::once("lograft".into()).chain(arguments)) {

@@ -9,9 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use crate::storage::inspect::{InspectedRecord, Problem, records};
-use crate::storage::{Directory, DirectoryError, RealOs, RecordKind};
-use crate::types::EntryKind;
+use lograft_storage::inspect::{InspectedRecord, Problem, records};
+use lograft_storage::{Directory, DirectoryError, RealOs, RecordKind};
+use lograft_types::EntryKind;
 
 use super::args::LogArgs;
 use super::exit::{Code, Failure, say};

@@ -15,7 +15,7 @@ mod args;
 mod cluster;
 mod duration;
 mod exit;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod log;
 pub mod logging;

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
 use crate::config::ServerConfig;
-use crate::node::{ActorEnd, HaltReason};
+use lograft_node::{ActorEnd, HaltReason};
 use crate::server::Server;
 
 use super::exit::say;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::Error;
 use crate::proto::v1;
-use crate::types::{ClusterId, NodeId};
+use lograft_types::{ClusterId, NodeId};
 
 use super::args::Format;
 

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Client, Error, Options};
-use crate::limits::Limits;
-use crate::node::RequestError;
+use lograft_node::limits::Limits;
+use lograft_node::RequestError;
 use crate::proto::v1;
 use crate::rpc::stub::Port;
 

@@ -14,7 +14,7 @@ const FILE: &str = "lograft.toml";
 ///
 /// It is taken or refused in one line. What is taken keeps what [`ServerConfig`] promises, and is the same when it is
 /// printed and read back.
-pub(crate) fn config(bytes: &[u8]) -> &'static str {
+pub fn config(bytes: &[u8]) -> &'static str {
     let at = bytes.windows(2).position(|window| window == b"\n\n");
     let (head, file) = at.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + 2..])));
     let Ok(file) = file.map(str::from_utf8).transpose() else { return "no layers" };

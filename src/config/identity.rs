@@ -7,7 +7,7 @@
 
 use twox_hash::XxHash3_64;
 
-use crate::types::{ClusterId, Identity, Member, NodeId};
+use lograft_types::{ClusterId, Identity, Member, NodeId};
 
 use super::error::ConfigError;
 use super::server::ServerConfig;

@@ -1,6 +1,6 @@
 //! The settings of [`Limits`]: a flag for every field, with the range that the rest of the program can live with.
 
-use crate::limits::{KIB, Limits, MIB};
+use lograft_node::limits::{KIB, Limits, MIB};
 
 use super::error::ConfigError;
 use super::layers::Layers;

@@ -24,7 +24,7 @@
 
 mod cluster;
 mod error;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod identity;
 mod layers;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::limits::Limits;
+use lograft_node::limits::Limits;
 
 use super::cluster::{InitialCluster, advertised, check_name, initial_cluster, peer_url};
 use super::error::ConfigError;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::Limits;
-use crate::types::{ClusterId, Identity, NodeId};
+use lograft_node::limits::Limits;
+use lograft_types::{ClusterId, Identity, NodeId};
 
 const FILE: &str = "/etc/lograft.toml";
 

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request};
 use futures_util::StreamExt;
 
-use crate::limits::Limits;
+use lograft_node::limits::Limits;
 use crate::rpc::Fault;
 use crate::rpc::check::{self, Invalid};
 

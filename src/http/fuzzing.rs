@@ -10,8 +10,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::keys::PREFIX;
 use super::query::decode;
 use super::{HttpService, dispatch};
-use crate::limits::{KIB, Limits};
-use crate::node::Request as NodeRequest;
+use lograft_node::limits::{KIB, Limits};
+use lograft_node::Request as NodeRequest;
 use crate::rpc::stub::{self, Script};
 use crate::rpc::{ClusterService, KvService, ServerInfo};
 
@@ -23,7 +23,7 @@ const MAX_REQUESTS: usize = 8;
 ///
 /// Whatever is asked is answered, and not with an error of our own. Nothing reaches the node that breaks a limit. What
 /// was put is there.
-pub(crate) fn http(bytes: &[u8]) -> &'static str {
+pub fn http(bytes: &[u8]) -> &'static str {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(
             Builder::new_current_thread().enable_time().build().expect("a runtime for one thread")

@@ -26,7 +26,7 @@
 //! 64 KiB, so a larger `--max-key-bytes` is of use in gRPC only.
 
 mod body;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod json;
 mod keys;
@@ -40,7 +40,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::node::NodeHandle;
+use lograft_node::NodeHandle;
 use crate::rpc::{ClusterService, Fault, KvService, ServerInfo};
 
 /// Answers HTTP requests through the same services as gRPC.

@@ -10,7 +10,7 @@ use axum::http::{Response, StatusCode};
 use super::json::{HealthDoc, StatusDoc, VersionDoc};
 use super::query::Query;
 use super::{HttpService, respond};
-use crate::node::{Request as NodeRequest, RequestError};
+use lograft_node::{Request as NodeRequest, RequestError};
 use crate::rpc::Fault;
 
 /// How long a living node may take to tell its status.

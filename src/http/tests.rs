@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::query::{Query, decode};
 use super::{HttpService, dispatch};
-use crate::limits::{Limits, MIB};
-use crate::node::{Consistency, Request as NodeRequest, RequestError};
+use lograft_node::limits::{Limits, MIB};
+use lograft_node::{Consistency, Request as NodeRequest, RequestError};
 use crate::rpc::stub::{self, Script};
 use crate::rpc::{ClusterService, KvService, ServerInfo};
-use crate::types::{LogIndex, NodeId};
+use lograft_types::{LogIndex, NodeId};
 
 struct Edge {
     service: HttpService,
@@ -149,7 +149,7 @@ async fn every_key_has_its_place_in_the_path() {
     ] {
         edge.send("PUT", &format!("/v1/kv/{path}"), path.to_owned()).await;
         let seen = edge.script.seen();
-        let NodeRequest::Write(crate::kv::Command::Set { key: told, .. }) = &seen.last().unwrap().0 else {
+        let NodeRequest::Write(lograft_kv::Command::Set { key: told, .. }) = &seen.last().unwrap().0 else {
             panic!("{seen:?}")
         };
         assert_eq!(told, key.as_bytes(), "{path}");

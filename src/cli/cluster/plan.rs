@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use super::super::args::ClusterArgs;
-use crate::storage::Directory;
-use crate::types::Member;
+use lograft_storage::Directory;
+use lograft_types::Member;
 
 /// A cluster on this machine.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::types::{ClusterId, NodeId};
+    use lograft_types::{ClusterId, NodeId};
 
     fn plan(nodes: u16, base: Option<u16>) -> Result<Plan, String> {
         plan_in(Path::new("d d"), nodes, base)
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_directory_of_a_cluster_with_other_nodes_or_ports_is_named() {
-        use crate::storage::{FORMAT_VERSION, Meta};
+        use lograft_storage::{FORMAT_VERSION, Meta};
         let dir = tempfile::tempdir().unwrap();
         let plan = |nodes, base| plan_in(dir.path(), nodes, base).unwrap();
         let three = plan(3, None);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::types::{HardState, LogIndex, NodeId, Term};
+use lograft_types::{HardState, LogIndex, NodeId, Term};
 
 fn record(kind: RecordKind, index: u64, term: u64, payload: &str) -> InspectedRecord {
     InspectedRecord {

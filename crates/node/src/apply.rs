@@ -1,0 +1,121 @@
+//! Committed entries reach the map, and whoever waited for them hears.
+
+use super::Node;
+use super::event::{Effects, ForwardAnswer, HaltReason, Load, Replied, Token};
+use super::request::{Answer, Header, Reply, RequestError};
+use super::waiting::{Origin, Waiter};
+use lograft_kv::Outcome;
+use lograft_types::mark;
+use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision};
+
+/// So much is read back from the log at a time for the state machine: a turn stays short.
+const LOAD_BYTES: usize = 1 << 20;
+
+impl Node {
+    /// Applies what is committed and at hand; asks for the rest.
+    pub(super) fn apply_committed(&mut self, effects: &mut Effects) {
+        while self.loading.is_none() && self.store.applied() < self.commit {
+            let index = self.store.applied().next();
+            let Some(entry) = self.cache.get(index).cloned() else {
+                effects.load = Some(Load { first: index, last: self.commit, max_bytes: LOAD_BYTES });
+                self.loading = Some(index);
+                break;
+            };
+            if let Err(halt) = self.apply(&entry, effects) {
+                effects.halt = Some(halt);
+                return;
+            }
+        }
+        for token in self.waiting.take_applied(self.store.applied()) {
+            self.answer_read(token, effects);
+        }
+    }
+
+    /// Entries have come back from the log.
+    pub(super) fn on_loaded(&mut self, entries: Result<Vec<Entry>, String>, effects: &mut Effects) {
+        let Some(first) = self.loading.take() else { return };
+        mark!(EntriesLoaded);
+        let applied = match entries {
+            Ok(entries) if !entries.is_empty() => {
+                entries.iter().try_for_each(|entry| self.apply(entry, effects))
+            }
+            Ok(_) => Err(HaltReason::UnreadableLog { first, why: "no entry was found".to_owned() }),
+            Err(why) => Err(HaltReason::UnreadableLog { first, why }),
+        };
+        if let Err(halt) = applied {
+            effects.halt = Some(halt);
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, effects: &mut Effects) -> Result<(), HaltReason> {
+        let index = entry.id.index;
+        assert!(index <= self.commit, "only what is committed is applied");
+        if index != self.store.applied().next() || !self.holds(entry.id) {
+            let why = format!("entry {} was found in its place", entry.id);
+            return Err(HaltReason::UnreadableLog { first: self.store.applied().next(), why });
+        }
+        let outcome = match entry.kind {
+            EntryKind::Normal => Some(
+                self.store
+                    .apply(index, &entry.payload)
+                    .map_err(|error| HaltReason::UnknownCommand { id: entry.id, why: error.to_string() })?,
+            ),
+            EntryKind::NoOp => {
+                self.store.skip(index);
+                None
+            }
+            EntryKind::Configuration => {
+                let why = "it is a configuration of the cluster, which this version does not make".to_owned();
+                return Err(HaltReason::UnknownCommand { id: entry.id, why });
+            }
+        };
+        self.answer_waiters(entry.id, outcome.as_ref(), effects);
+        Ok(())
+    }
+
+    /// Whoever proposed this entry hears its outcome; whoever proposed another one at its index, that it is gone.
+    fn answer_waiters(&mut self, id: EntryId, outcome: Option<&Outcome>, effects: &mut Effects) {
+        for (term, token) in self.waiting.take_proposed(id.index) {
+            let Some(waiter) = self.waiting.finish(token) else { continue };
+            let answer = match outcome {
+                Some(outcome) if term == id.term => Ok(outcome.clone()),
+                _ => {
+                    mark!(WaiterReplaced);
+                    Err(RequestError::Replaced)
+                }
+            };
+            self.reply_write(token, &waiter, id, answer, effects);
+        }
+    }
+
+    /// Tells a waiter what became of its write.
+    pub(super) fn reply_write(
+        &self,
+        token: Token,
+        waiter: &Waiter,
+        id: EntryId,
+        answer: Result<Outcome, RequestError>,
+        effects: &mut Effects,
+    ) {
+        let replied = match waiter.origin {
+            Origin::Client => Replied::Client(answer.map(|outcome| {
+                let header = self.header(outcome.revision);
+                Answer { header, reply: Reply::Applied(outcome) }
+            })),
+            Origin::Peer => Replied::Forwarded(answer.map(|outcome| ForwardAnswer::Applied { id, outcome })),
+        };
+        effects.replies.push((token, replied));
+    }
+
+    pub(super) fn header(&self, revision: Revision) -> Header {
+        Header { cluster: self.identity.cluster, node: self.identity.node, term: self.raft.term(), revision }
+    }
+
+    /// The index up to which the map has applied the log.
+    pub fn applied(&self) -> LogIndex {
+        self.store.applied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

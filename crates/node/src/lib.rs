@@ -1,0 +1,386 @@
+//! The synchronous node: the core, the state machine and what is in memory of the log, tied together.
+//!
+//! [`Node::turn`] takes everything that has happened and answers with everything that is to be done: batches for the
+//! log, messages for the peers, answers for clients. There is no clock, no thread and no runtime in it; requests carry a
+//! [`Token`], and whoever owns the node (the actor, or a simulator) keeps what belongs to the token.
+//!
+//! A Set's way through it: parked by `on_event` → proposed with all others of its turn by `dispatch` → an entry, handed
+//! to the log and to the peers → committed by the core → applied by `apply_committed`, which answers its token.
+//!
+//! # Invariants
+//! - Writes of one turn are one batch, linearizable reads of one turn one confirmation.
+//! - A request is answered exactly once.
+//! - Entries enter the log only while it has room for them; see [`space`](self).
+//! - A follower's or leader's promise never outruns the disk: the core withholds it ([`lograft_raft`]).
+//!
+//! Left out, with room kept for it: snapshots, changes of membership, incarnations.
+
+mod apply;
+mod cache;
+mod dispatch;
+mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+pub mod limits;
+mod peer;
+mod request;
+mod space;
+mod status;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::info;
+
+use lograft_kv::Store;
+use lograft_raft as raft;
+use lograft_raft::{
+    Append as AppendWhat, AppendResult, Configuration, Input, LogView, Outgoing, Raft, ReplyTo,
+};
+use lograft_storage::{LogReport, Recovered};
+use lograft_types::mark;
+use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId};
+
+use cache::EntryCache;
+use space::LogSpace;
+use waiting::Waiting;
+
+pub use event::{
+    Effects, Event, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, HaltReason, Load,
+    Replied, Token,
+};
+pub use limits::Limits;
+pub use lograft_raft::RoleName;
+pub use peer::{Append, Envelope, Payloads, PeerAnswer, PeerMessage, PeerRequest, Refusal};
+pub use request::{
+    Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, RequestError, Status,
+};
+
+/// What a node must know of itself.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its cluster and its id.
+    pub identity: Identity,
+    /// Its name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+    /// The cluster's members, itself among them.
+    pub members: Vec<Member>,
+    /// Its limits.
+    pub limits: Limits,
+    /// The core's timing, in ticks.
+    pub raft: raft::Config,
+    /// How long a tick is, in milliseconds; at least 1.
+    pub tick_ms: u64,
+    /// Where the core's chance comes from.
+    pub seed: u64,
+}
+
+/// A node. See the [module](self).
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    name: String,
+    members: Vec<Member>,
+    client_urls: BTreeMap<NodeId, Vec<String>>,
+    limits: Limits,
+    raft: Raft,
+    store: Store,
+    cache: EntryCache,
+    space: LogSpace,
+    waiting: Waiting,
+    commit: LogIndex,
+    log_size_bytes: u64,
+    /// Entries are being read back from the log for the state machine.
+    loading: Option<LogIndex>,
+    /// Appends of which only a part was taken, for lack of room: their answers say so.
+    clipped: BTreeSet<(ReplyTo, u64)>,
+    refused_messages: u64,
+}
+
+/// The payloads that a step of the core may turn into entries.
+enum Carried {
+    Nothing,
+    /// A leader's entries.
+    Request(Vec<Entry>),
+    /// Commands of this turn.
+    Proposals(Vec<bytes::Bytes>),
+}
+
+impl Node {
+    /// A node with the log that was recovered; its map is filled as the cluster tells what is committed.
+    pub fn new(config: NodeConfig, recovered: &Recovered, report: &LogReport) -> Self {
+        let voters = config.members.iter().map(|member| member.id);
+        let log = LogView::new(recovered.base, recovered.entries.iter().copied());
+        let raft = Raft::new(config.raft, Configuration::new(voters), recovered.hard_state, log, config.seed);
+        let client_urls = BTreeMap::from([(config.identity.node, config.client_urls)]);
+        Self {
+            identity: config.identity,
+            name: config.name,
+            members: config.members,
+            client_urls,
+            cache: EntryCache::new(config.limits.entry_cache_bytes),
+            limits: config.limits,
+            raft,
+            store: Store::new(),
+            space: LogSpace::new(report),
+            waiting: Waiting::new(config.tick_ms),
+            commit: recovered.base.index,
+            log_size_bytes: report.log_size_bytes,
+            loading: None,
+            clipped: BTreeSet::new(),
+            refused_messages: 0,
+        }
+    }
+
+    /// Everything that has happened since the last turn goes in; everything that is to be done comes out.
+    ///
+    /// After a turn with [`Effects::halt`] the node must not be used again.
+    pub fn turn(&mut self, events: impl IntoIterator<Item = Event>) -> Effects {
+        let mut effects = Effects::default();
+        for event in events {
+            self.on_event(event, &mut effects);
+            if effects.halt.is_some() {
+                return effects;
+            }
+        }
+        self.dispatch(&mut effects);
+        self.apply_committed(&mut effects);
+        effects
+    }
+
+    /// The core, to be looked at.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The map, to be looked at.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether nothing waits: no request, no message on its way, no part of either left behind.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_idle() && self.clipped.is_empty() && self.loading.is_none()
+    }
+
+    fn on_event(&mut self, event: Event, effects: &mut Effects) {
+        match event {
+            // Time passes for the core and for whoever waits.
+            Event::Tick => {
+                self.step(Input::Tick, Carried::Nothing, effects);
+                self.expire(effects);
+            }
+            // The log has flushed, or its room has changed.
+            Event::Log(report) => self.on_log(&report, effects),
+            // A peer asks: checked first, its term is looked at only by the core.
+            Event::PeerRequest { envelope, reply_to, request } => {
+                self.on_peer_request(envelope, reply_to, request, effects);
+            }
+            // A peer answers.
+            Event::PeerResponse { envelope, response } => {
+                match envelope.check(self.identity).and_then(|()| peer::check_response(&response)) {
+                    Ok(()) => {
+                        self.step(
+                            Input::Response { from: envelope.from, response },
+                            Carried::Nothing,
+                            effects,
+                        );
+                    }
+                    Err(_) => self.refused_messages += 1,
+                }
+            }
+            // A peer is probably dead.
+            Event::StreamLost { from } => self.step(Input::StreamLost { from }, Carried::Nothing, effects),
+            // What was on its way to a peer is lost.
+            Event::LinkLost { to } => self.step(Input::LinkLost { to }, Carried::Nothing, effects),
+            // An edge refused a message; it is counted where all are counted.
+            Event::Refused => self.refused_messages += 1,
+            // A peer publishes where clients reach it.
+            Event::Hello { from, client_urls } => {
+                if self.members.iter().any(|member| member.id == from) {
+                    self.client_urls.insert(from, client_urls);
+                }
+            }
+            // A client asks.
+            Event::Client { token, request, timeout_ms } => {
+                self.on_client(token, request, timeout_ms, effects)
+            }
+            // A peer asks this node as the leader.
+            Event::Forwarded { token, request, timeout_ms } => {
+                self.on_forwarded(token, request, timeout_ms, effects);
+            }
+            // The leader has answered, or will not.
+            Event::ForwardDone { id, result } => self.on_forward_done(id, result, effects),
+            // Entries have come back from the log.
+            Event::Loaded { entries } => self.on_loaded(entries, effects),
+        }
+    }
+
+    fn on_log(&mut self, report: &LogReport, effects: &mut Effects) {
+        if let Some(why) = &report.failed {
+            effects.halt = Some(HaltReason::LogFailed(why.clone()));
+            return;
+        }
+        self.space.reported(report);
+        self.log_size_bytes = report.log_size_bytes;
+        self.step(Input::Persisted { write: report.persisted }, Carried::Nothing, effects);
+        self.cache.evict(self.raft.persisted_index());
+    }
+
+    fn on_peer_request(
+        &mut self,
+        envelope: Envelope,
+        reply_to: ReplyTo,
+        request: PeerRequest,
+        effects: &mut Effects,
+    ) {
+        let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from, &self.limits));
+        if let Err(refusal) = fits {
+            self.refused_messages += 1;
+            effects.answers.push(PeerAnswer { reply_to, answer: Err(refusal) });
+            return;
+        }
+        let from = envelope.from;
+        match request {
+            PeerRequest::Append(mut append) => {
+                if self.clip(&mut append) {
+                    mark!(AppendClipped);
+                    self.clipped.insert((reply_to, append.request_id));
+                }
+                let request = raft::Request::AppendEntries(append.for_core());
+                let input = Input::Request { from, reply_to, request };
+                self.step(input, Carried::Request(append.entries), effects);
+            }
+            PeerRequest::Vote { vote, .. } => {
+                let request = raft::Request::RequestVote(vote);
+                self.step(Input::Request { from, reply_to, request }, Carried::Nothing, effects);
+            }
+        }
+    }
+
+    /// Cuts an append down to the entries that the log has room for. Entries that are here already need none.
+    fn clip(&self, append: &mut Append) -> bool {
+        let mut free_bytes = self.space.free_bytes();
+        let fitting = append.entries.iter().take_while(|entry| {
+            if self.holds(entry.id) {
+                return true;
+            }
+            let cost = space::payload_cost(&entry.payload);
+            let fits = cost <= free_bytes;
+            free_bytes = free_bytes.saturating_sub(cost);
+            fits
+        });
+        let fitting = fitting.count();
+        let clipped = fitting < append.entries.len();
+        append.entries.truncate(fitting);
+        clipped
+    }
+
+    fn holds(&self, id: EntryId) -> bool {
+        self.raft.term_at(id.index) == Ok(id.term)
+    }
+
+    /// Steps the core and carries out what concerns the node itself.
+    fn step(&mut self, input: Input, carried: Carried, effects: &mut Effects) {
+        let stepped = self.raft.step(input);
+        // The write first: messages of the same step carry its entries.
+        if let Some(write) = stepped.write {
+            self.write(write, carried, effects);
+        }
+        for message in stepped.messages {
+            self.send(message, effects);
+        }
+        if let Some(commit) = stepped.committed {
+            assert!(commit >= self.commit, "the commit index never goes back");
+            self.commit = commit;
+        }
+        for outcome in stepped.reads {
+            self.on_read_outcome(outcome, effects);
+        }
+        if stepped.changed {
+            self.tell_role();
+        }
+        if let Some(halt) = stepped.halt {
+            effects.halt = Some(halt.into());
+        }
+    }
+
+    fn write(&mut self, write: raft::Write, carried: Carried, effects: &mut Effects) {
+        let entries = match (write.append, carried) {
+            (AppendWhat::Nothing, _) => Vec::new(),
+            (AppendWhat::NoOp { id }, _) => {
+                vec![Entry { id, kind: EntryKind::NoOp, payload: bytes::Bytes::new() }]
+            }
+            (AppendWhat::FromRequest { first }, Carried::Request(mut entries)) => {
+                entries.retain(|entry| entry.id.index >= first);
+                entries
+            }
+            (AppendWhat::Proposals { first }, Carried::Proposals(payloads)) => {
+                let ids = (0..).map(|place| EntryId::new(first.term, first.index.plus(place)));
+                let made = ids.zip(payloads);
+                made.map(|(id, payload)| Entry { id, kind: EntryKind::Normal, payload }).collect()
+            }
+            (append, _) => unreachable!("the core appends only what the step carried, not {append:?}"),
+        };
+        let write = LogWrite { seq: write.seq, hard_state: write.hard_state, entries };
+        self.cache.replace(&write.entries, self.raft.persisted_index());
+        self.space.spent(&write);
+        effects.writes.push(write);
+    }
+
+    fn send(&mut self, message: Outgoing, effects: &mut Effects) {
+        match message {
+            Outgoing::Request { to, request: raft::Request::RequestVote(vote) } => {
+                effects.messages.push((to, PeerMessage::Vote(vote)));
+            }
+            Outgoing::Request { to, request: raft::Request::AppendEntries(request) } => {
+                let message = if request.entries.is_empty() {
+                    PeerMessage::Heartbeat(request)
+                } else {
+                    let cached = self.cache.payloads(&request.entries);
+                    PeerMessage::Append {
+                        payloads: cached.map_or(Payloads::InLog, Payloads::Cached),
+                        request,
+                    }
+                };
+                effects.messages.push((to, message));
+            }
+            Outgoing::Response { to, reply_to, response } => {
+                let response = self.say_if_clipped(reply_to, response);
+                effects.answers.push(PeerAnswer { reply_to, answer: Ok((to, response)) });
+            }
+        }
+    }
+
+    fn say_if_clipped(&mut self, reply_to: ReplyTo, response: raft::Response) -> raft::Response {
+        let raft::Response::AppendEntries(mut answer) = response else { return response };
+        if self.clipped.remove(&(reply_to, answer.request_id))
+            && let AppendResult::Matched { match_index } = answer.result
+        {
+            answer.result = AppendResult::Busy { match_index };
+        }
+        raft::Response::AppendEntries(answer)
+    }
+
+    fn tell_role(&self) {
+        let leader = self.raft.leader().map(|id| self.name_of(id));
+        info!(
+            node = %self.name,
+            term = %self.raft.term(),
+            role = self.raft.role().as_str(),
+            leader = leader.unwrap_or("none"),
+            "role"
+        );
+    }
+
+    fn name_of(&self, id: NodeId) -> &str {
+        self.members.iter().find(|member| member.id == id).map_or("?", |member| &member.name)
+    }
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! What peers ask, with payloads, and the checks before any of it reaches the core.
+//!
+//! Whatever comes from a peer is checked here once: who sent it, whom it is for, and whether its entries can be a piece
+//! of one log. What does not fit is refused, counted, and changes nothing. Only then are terms looked at.
+
+use crate::limits::Limits;
+use lograft_kv::Command;
+use lograft_raft as raft;
+use lograft_raft::{AppendResult, ReplyTo};
+use lograft_types::{
+    ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, MAX_COUNTER, NodeId, Term,
+};
+
+/// Who speaks to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The cluster that the sender belongs to.
+    pub cluster: ClusterId,
+    /// The sender.
+    pub from: NodeId,
+    /// Whom the sender means to reach.
+    pub to: NodeId,
+    /// Which life of the sender's data directory this is; 0 while unknown.
+    pub incarnation: u64,
+}
+
+/// A request of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerRequest {
+    /// Entries, or a heartbeat.
+    Append(Append),
+    /// A vote, or a pre-vote.
+    Vote {
+        /// Who would be elected.
+        candidate: NodeId,
+        /// What is asked.
+        vote: raft::RequestVote,
+    },
+}
+
+/// A leader's entries with their payloads; without entries, its heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The leader's term.
+    pub term: Term,
+    /// The leader.
+    pub leader: NodeId,
+    /// The entry before the first of `entries`.
+    pub prev: EntryId,
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The leader's commit index.
+    pub commit: LogIndex,
+    /// Rises with each request of a leader to one peer.
+    pub request_id: u64,
+    /// The round of leadership confirmation.
+    pub read_round: u64,
+}
+
+impl Append {
+    /// The request as the core sees it.
+    pub(super) fn for_core(&self) -> raft::AppendEntries {
+        raft::AppendEntries {
+            term: self.term,
+            prev: self.prev,
+            entries: self.entries.iter().map(meta).collect(),
+            commit: self.commit,
+            request_id: self.request_id,
+            read_round: self.read_round,
+        }
+    }
+}
+
+/// An entry as the core sees it.
+pub(super) fn meta(entry: &Entry) -> EntryMeta {
+    let size_bytes = u32::try_from(entry.payload.len()).expect("payloads are checked where they enter");
+    EntryMeta { id: entry.id, size_bytes }
+}
+
+/// Why a message of a peer was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It belongs to another cluster.
+    #[error(
+        "refused: this is a node of cluster {ours}, the message is of cluster {theirs}: check --initial-cluster and --initial-cluster-token"
+    )]
+    OtherCluster {
+        /// This node's cluster.
+        ours: ClusterId,
+        /// The message's.
+        theirs: ClusterId,
+    },
+    /// It is meant for another node.
+    #[error("refused: this is node {ours}, the message is for node {theirs}: check the peer URLs")]
+    OtherAddressee {
+        /// This node.
+        ours: NodeId,
+        /// Whom the message is for.
+        theirs: NodeId,
+    },
+    /// It says that it comes from this node itself, or from nobody.
+    #[error(
+        "refused: {0} cannot be the sender of a message to this node: is a copy of its data directory running?"
+    )]
+    ImpossibleSender(NodeId),
+    /// Leader or candidate is not the sender.
+    #[error("refused: the message of {from} speaks for {named}: nodes speak for themselves only")]
+    SpeaksForAnother {
+        /// The sender.
+        from: NodeId,
+        /// For whom it speaks.
+        named: NodeId,
+    },
+    /// A term or an index that no cluster reaches.
+    #[error("refused: {what} is {number}, which no cluster reaches")]
+    ImplausibleNumber {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        number: u64,
+    },
+    /// Term 0 leads nothing.
+    #[error("refused: term 0 has no leader and no candidate")]
+    TermZero,
+    /// The entries are no piece of one log.
+    #[error(
+        "refused: entry {found} cannot follow {before} in a message of term {term}: indexes rise by one, terms never go back nor above the message's"
+    )]
+    NoSequence {
+        /// The entry, or `prev`, before it.
+        before: EntryId,
+        /// The entry that does not fit.
+        found: EntryId,
+        /// The message's term.
+        term: Term,
+    },
+    /// An entry that no leader of this version makes.
+    #[error(
+        "refused: entry {id} is of kind {kind:?} with {size_bytes} bytes (the limit is {limit_bytes}), which this version does not take: do all nodes run the same version?"
+    )]
+    UnfitEntry {
+        /// Which entry.
+        id: EntryId,
+        /// Its kind.
+        kind: EntryKind,
+        /// Its payload's size.
+        size_bytes: usize,
+        /// The most for a payload.
+        limit_bytes: usize,
+    },
+    /// A number that the protocol does not give a meaning to.
+    #[error("refused: {0}")]
+    Malformed(String),
+}
+
+impl Envelope {
+    /// The envelope of an answer, or of the next message the other way.
+    pub fn between(identity: Identity, to: NodeId) -> Self {
+        Self { cluster: identity.cluster, from: identity.node, to, incarnation: 0 }
+    }
+
+    /// Whether this message is for this node of this cluster.
+    ///
+    /// # Errors
+    /// [`Refusal`], which names both sides.
+    pub fn check(&self, identity: Identity) -> Result<(), Refusal> {
+        if self.cluster != identity.cluster {
+            return Err(Refusal::OtherCluster { ours: identity.cluster, theirs: self.cluster });
+        }
+        if self.to != identity.node {
+            return Err(Refusal::OtherAddressee { ours: identity.node, theirs: self.to });
+        }
+        if self.from == identity.node || self.from == NodeId::new(0) {
+            return Err(Refusal::ImpossibleSender(self.from));
+        }
+        Ok(())
+    }
+}
+
+impl PeerRequest {
+    /// The bytes of its entries.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.entries.iter().map(|entry| entry.payload.len()).sum(),
+            Self::Vote { .. } => 0,
+        }
+    }
+
+    /// Whether this can be what an honest node of this version says.
+    ///
+    /// # Errors
+    /// [`Refusal`], which names what does not fit.
+    pub fn check(&self, from: NodeId, limits: &Limits) -> Result<(), Refusal> {
+        match self {
+            Self::Append(append) => {
+                speaks_for_itself(from, append.leader)?;
+                plausible_term(append.term)?;
+                append.check_sequence()?;
+                append.entries.iter().try_for_each(|entry| check_payload(entry, limits))
+            }
+            Self::Vote { candidate, vote } => {
+                speaks_for_itself(from, *candidate)?;
+                plausible_term(vote.term)?;
+                plausible("last_log_index", vote.last.index.get())?;
+                plausible("last_log_term", vote.last.term.get())
+            }
+        }
+    }
+}
+
+/// Whether an answer can be what an honest node says. Its term is adopted if it is higher, so it must leave room to
+/// count on.
+///
+/// # Errors
+/// [`Refusal`], which names what does not fit.
+pub(super) fn check_response(response: &raft::Response) -> Result<(), Refusal> {
+    match response {
+        raft::Response::AppendEntries(answer) => {
+            plausible("term", answer.term.get())?;
+            match answer.result {
+                AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {
+                    plausible("match_index", match_index.get())
+                }
+                AppendResult::Conflict { conflict } => {
+                    plausible("conflict_index", conflict.index.get())?;
+                    plausible("conflict_term", conflict.term.get())
+                }
+            }
+        }
+        raft::Response::RequestVote(answer) => plausible("term", answer.term.get()),
+    }
+}
+
+impl Append {
+    fn check_sequence(&self) -> Result<(), Refusal> {
+        plausible("prev_log_index", self.prev.index.get())?;
+        plausible("leader_commit", self.commit.get())?;
+        let no_sequence = |before, found| Refusal::NoSequence { before, found, term: self.term };
+        let origin = self.prev.index == LogIndex::ZERO;
+        if self.prev.term > self.term || origin != (self.prev.term == Term::ZERO) {
+            return Err(no_sequence(EntryId::ORIGIN, self.prev));
+        }
+        let mut before = self.prev;
+        for entry in &self.entries {
+            let found = entry.id;
+            let rises = found.index == before.index.next();
+            let in_term = before.term <= found.term && found.term <= self.term && found.term != Term::ZERO;
+            if !(rises && in_term) {
+                return Err(no_sequence(before, found));
+            }
+            before = found;
+        }
+        Ok(())
+    }
+}
+
+fn speaks_for_itself(from: NodeId, named: NodeId) -> Result<(), Refusal> {
+    if from == named { Ok(()) } else { Err(Refusal::SpeaksForAnother { from, named }) }
+}
+
+fn plausible_term(term: Term) -> Result<(), Refusal> {
+    if term == Term::ZERO {
+        return Err(Refusal::TermZero);
+    }
+    plausible("term", term.get())
+}
+
+fn plausible(what: &'static str, number: u64) -> Result<(), Refusal> {
+    if number < MAX_COUNTER { Ok(()) } else { Err(Refusal::ImplausibleNumber { what, number }) }
+}
+
+fn check_payload(entry: &Entry, limits: &Limits) -> Result<(), Refusal> {
+    let size_bytes = entry.payload.len();
+    let limit_bytes = match entry.kind {
+        EntryKind::Normal => Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes),
+        EntryKind::NoOp => 0,
+        EntryKind::Configuration => {
+            return Err(Refusal::UnfitEntry { id: entry.id, kind: entry.kind, size_bytes, limit_bytes: 0 });
+        }
+    };
+    if size_bytes <= limit_bytes {
+        return Ok(());
+    }
+    Err(Refusal::UnfitEntry { id: entry.id, kind: entry.kind, size_bytes, limit_bytes })
+}
+
+/// A message for a peer, as the node hands it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// A heartbeat: the newest one says all that older ones said.
+    Heartbeat(raft::AppendEntries),
+    /// Entries, in order.
+    Append {
+        /// The request.
+        request: raft::AppendEntries,
+        /// Its payloads.
+        payloads: Payloads,
+    },
+    /// A vote, or a pre-vote.
+    Vote(raft::RequestVote),
+}
+
+/// Where the payloads of a message are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payloads {
+    /// Here, in order.
+    Cached(Vec<Entry>),
+    /// In the log: whoever delivers the message reads them, and drops the message if the entries that it finds are not
+    /// those that the request names, for then they were replaced and this node leads no more.
+    InLog,
+}
+
+/// An answer to a peer's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAnswer {
+    /// What came in with the request.
+    pub reply_to: ReplyTo,
+    /// The answer, or why there is none.
+    pub answer: Result<(NodeId, raft::Response), Refusal>,
+}

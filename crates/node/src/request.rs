@@ -1,0 +1,224 @@
+//! What clients ask of a node and what they hear: domain types, free of any wire format.
+
+use bytes::Bytes;
+
+use lograft_kv::{Command, KeyValue, Outcome, Page};
+use lograft_raft::RoleName;
+use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A change of the store.
+    Write(Command),
+    /// One key.
+    Get {
+        /// The key.
+        key: Bytes,
+        /// How fresh the answer must be.
+        consistency: Consistency,
+    },
+    /// Keys in order.
+    List(ListRequest),
+    /// Whether a linearizable read can be served: answered like one, with nothing read.
+    Barrier,
+}
+
+impl Request {
+    /// What the request weighs while it waits: the bytes of its keys and values.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Write(Command::Set { key, value, .. }) => key.len() + value.len(),
+            Self::Write(Command::Delete { key, .. }) | Self::Get { key, .. } => key.len(),
+            Self::List(list) => list.prefix.len() + list.start_after.len(),
+            Self::Barrier => 0,
+        }
+    }
+}
+
+/// Which keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Only keys that begin with this.
+    pub prefix: Bytes,
+    /// Only keys behind this one; empty: from the first.
+    pub start_after: Bytes,
+    /// At most so many keys; at least 1.
+    pub limit: u32,
+    /// At most so many bytes of keys and values, but at least one key.
+    pub max_bytes: usize,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// How fresh the answer must be.
+    pub consistency: Consistency,
+}
+
+/// How fresh the answer to a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// It reflects every write that was answered before the read was asked (thesis §6.4).
+    Linearizable,
+    /// It reflects some earlier state of the store, as this node has it.
+    Serializable,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Who answers, and when.
+    pub header: Header,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// Who answers, and at which point of the cluster's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node that answers.
+    pub node: NodeId,
+    /// Its term.
+    pub term: Term,
+    /// Of an effective write its own revision; of a read, that of the map it was read from.
+    pub revision: Revision,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To a write: it was applied, here or at the leader.
+    Applied(Outcome),
+    /// To a Get; `None`: no such key.
+    Got(Option<KeyValue>),
+    /// To a List.
+    Listed(Page),
+    /// To a Barrier.
+    Reached,
+}
+
+/// Why a request was not answered as asked.
+///
+/// Of a write, every variant but [`RequestError::UnknownOutcome`] means: it was not applied, and it never will be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Too much waits already.
+    #[error("not applied: {what} is used up (limit {limit}): send it again later")]
+    Overloaded {
+        /// Which limit.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too much waits already at the leader.
+    #[error("not applied: the leader is overloaded: {0}")]
+    LeaderOverloaded(String),
+    /// The leader's disk has no room for the entry.
+    #[error("not applied: the disk of node {node} is full: writes are refused until there is room again")]
+    DiskFull {
+        /// Whose disk.
+        node: NodeId,
+    },
+    /// It waited for a leader until its time was over.
+    #[error("not applied: no leader took it within {waited_ms} ms: is a majority of the cluster running?")]
+    NoLeader {
+        /// How long it waited.
+        waited_ms: u64,
+    },
+    /// A node was asked as the leader that does not lead.
+    #[error("not applied: node {node} does not lead")]
+    NotLeader {
+        /// The node.
+        node: NodeId,
+        /// The leader as that node knows it.
+        leader: Option<NodeId>,
+    },
+    /// Another leader's entry stands at its index.
+    #[error("not applied: a new leader's entry took its place: it may be sent again")]
+    Replaced,
+    /// The leader refused it.
+    #[error("not applied: the leader refused it: {0}")]
+    Refused(String),
+    /// The node is shutting down.
+    #[error("not applied: the node is shutting down")]
+    ShuttingDown,
+    /// It may or may not have been applied, or still be.
+    #[error("outcome unknown: {reason}: the write may or may not have been applied")]
+    UnknownOutcome {
+        /// What came in between.
+        reason: String,
+    },
+    /// A read found no leader that could confirm it in time.
+    #[error(
+        "the read could not be confirmed by a leader within {waited_ms} ms; a serializable read answers from this node alone"
+    )]
+    ReadTimedOut {
+        /// How long it waited.
+        waited_ms: u64,
+    },
+    /// A read was confirmed, and this node's map is too far behind to answer it.
+    #[error(
+        "this node did not catch up with the leader within {waited_ms} ms, it has applied {applied}: ask another node; \
+         a serializable read answers from what is here"
+    )]
+    ReadBehind {
+        /// How long it waited.
+        waited_ms: u64,
+        /// The last index that was applied here.
+        applied: LogIndex,
+    },
+}
+
+/// How a node and its cluster fare, as the node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who answers.
+    pub header: Header,
+    /// The node's name.
+    pub name: String,
+    /// Its role.
+    pub role: RoleName,
+    /// The leader, if one is known.
+    pub leader: Option<NodeId>,
+    /// The first index that the log still holds.
+    pub first_index: LogIndex,
+    /// The last index of the log.
+    pub last_index: LogIndex,
+    /// The last index that is durable here.
+    pub persisted_index: LogIndex,
+    /// The last index that is committed, as far as this node knows.
+    pub commit_index: LogIndex,
+    /// The last index that was applied to the map.
+    pub applied_index: LogIndex,
+    /// The state's hash at `applied_index`.
+    pub state_hash: u128,
+    /// Keys in the map.
+    pub keys: u64,
+    /// Bytes of the log's files.
+    pub log_size_bytes: u64,
+    /// Requests that wait for an answer.
+    pub pending_requests: u64,
+    /// Messages from peers that were refused.
+    pub refused_messages: u64,
+    /// Writes are refused because the disk is full.
+    pub disk_full: bool,
+    /// The members.
+    pub members: Vec<MemberStatus>,
+}
+
+/// How a member fares, as the answering node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; empty while unknown.
+    pub client_urls: Vec<String>,
+    /// On the leader: the last index known to be durable there.
+    pub match_index: Option<LogIndex>,
+    /// On the leader: "probe" or "replicate".
+    pub progress: Option<&'static str>,
+}

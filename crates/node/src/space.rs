@@ -1,0 +1,67 @@
+//! How much room the log still has for entries: a credit, so that what was accepted never lacks room.
+
+use std::collections::VecDeque;
+
+use lograft_storage::{LogReport, record_size_bytes};
+use lograft_types::{Entry, EntryKind, LogWrite, WriteSeq};
+
+/// The credit.
+///
+/// # Invariants
+/// - Entries are handed to the log only while [`Self::free_bytes`] covers them. Hard states and a new leader's entry
+///   come out of a reserve that the log keeps back.
+/// - A write counts against the credit until a report that covers it: the report's figure may include it already, so
+///   the credit is never too high.
+#[derive(Debug)]
+pub(super) struct LogSpace {
+    budget_bytes: u64,
+    unreported: VecDeque<(WriteSeq, u64)>,
+    unreported_bytes: u64,
+    disk_full: bool,
+}
+
+impl LogSpace {
+    pub(super) fn new(report: &LogReport) -> Self {
+        Self {
+            budget_bytes: report.budget_bytes,
+            unreported: VecDeque::new(),
+            unreported_bytes: 0,
+            disk_full: report.disk_full,
+        }
+    }
+
+    pub(super) fn reported(&mut self, report: &LogReport) {
+        self.budget_bytes = report.budget_bytes;
+        self.disk_full = report.disk_full;
+        while let Some((_, bytes)) = self.unreported.pop_front_if(|(seq, _)| *seq <= report.persisted) {
+            self.unreported_bytes -= bytes;
+        }
+    }
+
+    pub(super) fn spent(&mut self, write: &LogWrite) {
+        let bytes: u64 = write.entries.iter().map(entry_cost).sum();
+        self.unreported.push_back((write.seq, bytes));
+        self.unreported_bytes += bytes;
+    }
+
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.budget_bytes.saturating_sub(self.unreported_bytes)
+    }
+
+    /// The disk refused room for the next segment.
+    pub(super) fn disk_full(&self) -> bool {
+        self.disk_full
+    }
+}
+
+/// What a command takes from the credit.
+pub(super) fn payload_cost(payload: &[u8]) -> u64 {
+    record_size_bytes(payload.len())
+}
+
+fn entry_cost(entry: &Entry) -> u64 {
+    match entry.kind {
+        EntryKind::NoOp => 0,
+        EntryKind::Normal | EntryKind::Configuration => payload_cost(&entry.payload),
+    }
+}

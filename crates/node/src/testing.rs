@@ -1,0 +1,249 @@
+//! The synchronous node, driven by hand: n1 of three, or alone.
+
+use bytes::Bytes;
+
+use super::*;
+use lograft_kv::Command;
+use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_types::{ClusterId, HardState, Revision, Term, WriteSeq};
+
+pub(super) const N1: NodeId = NodeId::new(1);
+pub(super) const N2: NodeId = NodeId::new(2);
+pub(super) const N3: NodeId = NodeId::new(3);
+pub(super) const CLUSTER: ClusterId = ClusterId::new(77);
+pub(super) const PLENTY: u64 = 1 << 20;
+
+/// A node and what its surroundings remember.
+pub(super) struct Bench {
+    pub(super) node: Node,
+    pub(super) report: LogReport,
+    pub(super) tokens: u64,
+    pub(super) reply_tos: u64,
+    pub(super) replies: Vec<(Token, Replied)>,
+    pub(super) answers: Vec<PeerAnswer>,
+    pub(super) messages: Vec<(NodeId, PeerMessage)>,
+    pub(super) forwards: Vec<Forward>,
+    pub(super) writes: Vec<LogWrite>,
+    pub(super) load: Option<Load>,
+    pub(super) halt: Option<HaltReason>,
+}
+
+impl Bench {
+    pub(super) fn of(members: &[NodeId]) -> Self {
+        let recovered = recovered(0, &[]);
+        Self::recovered(members, &recovered, Limits::default())
+    }
+
+    pub(super) fn recovered(members: &[NodeId], recovered: &Recovered, limits: Limits) -> Self {
+        let member = |id: &NodeId| Member { id: *id, name: format!("n{}", id.get()), peer_urls: Vec::new() };
+        let config = NodeConfig {
+            identity: Identity { cluster: CLUSTER, node: N1 },
+            name: "n1".to_owned(),
+            client_urls: Vec::new(),
+            members: members.iter().map(member).collect(),
+            limits,
+            raft: raft::Config::new(N1),
+            tick_ms: 10,
+            seed: 7,
+        };
+        let report = LogReport {
+            persisted: WriteSeq::ZERO,
+            budget_bytes: PLENTY,
+            disk_full: false,
+            log_size_bytes: 0,
+            failed: None,
+        };
+        Self {
+            node: Node::new(config, recovered, &report),
+            report,
+            tokens: 0,
+            reply_tos: 0,
+            replies: Vec::new(),
+            answers: Vec::new(),
+            messages: Vec::new(),
+            forwards: Vec::new(),
+            writes: Vec::new(),
+            load: None,
+            halt: None,
+        }
+    }
+
+    pub(super) fn turn(&mut self, events: impl IntoIterator<Item = Event>) {
+        let effects = self.node.turn(events);
+        self.replies.extend(effects.replies);
+        self.answers.extend(effects.answers);
+        self.messages.extend(effects.messages);
+        self.forwards.extend(effects.forwards);
+        self.writes.extend(effects.writes);
+        self.load = effects.load.or(self.load);
+        self.halt = effects.halt.or(self.halt.take());
+    }
+
+    /// The log flushes all that it was given.
+    pub(super) fn persist(&mut self) {
+        if let Some(last) = self.writes.last() {
+            self.report.persisted = last.seq;
+        }
+        self.turn([Event::Log(self.report.clone())]);
+    }
+
+    pub(super) fn room(&mut self, budget_bytes: u64, disk_full: bool) {
+        self.report.budget_bytes = budget_bytes;
+        self.report.disk_full = disk_full;
+        self.turn([Event::Log(self.report.clone())]);
+    }
+
+    pub(super) fn ticks(&mut self, count: u32) {
+        (0..count).for_each(|_| self.turn([Event::Tick]));
+    }
+
+    pub(super) fn ask(&mut self, request: Request) -> Token {
+        let token = self.token();
+        self.turn([Event::Client { token, request, timeout_ms: 5000 }]);
+        token
+    }
+
+    pub(super) fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    pub(super) fn reply_to(&self, token: Token) -> Option<&Replied> {
+        let mut replies = self.replies.iter().filter(|(replied, _)| *replied == token);
+        let reply = replies.next().map(|(_, reply)| reply);
+        assert!(replies.next().is_none(), "a request is answered once");
+        reply
+    }
+
+    pub(super) fn applied(&self, token: Token) -> Option<Revision> {
+        match self.reply_to(token)? {
+            Replied::Client(Ok(Answer { header, reply: Reply::Applied(_) })) => Some(header.revision),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn error(&self, token: Token) -> Option<&RequestError> {
+        match self.reply_to(token)? {
+            Replied::Client(Err(error)) | Replied::Forwarded(Err(error)) => Some(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A peer asks; answers the refusal, if it was refused.
+    pub(super) fn peer(&mut self, from: NodeId, request: PeerRequest) -> Option<Refusal> {
+        self.peer_in(Envelope { cluster: CLUSTER, from, to: N1, incarnation: 0 }, request)
+    }
+
+    pub(super) fn peer_in(&mut self, envelope: Envelope, request: PeerRequest) -> Option<Refusal> {
+        self.reply_tos += 1;
+        let reply_to = ReplyTo(self.reply_tos);
+        self.turn([Event::PeerRequest { envelope, reply_to, request }]);
+        let answer = self.answers.iter().find(|answer| answer.reply_to == reply_to);
+        answer.and_then(|answer| answer.answer.clone().err())
+    }
+
+    pub(super) fn respond(&mut self, from: NodeId, response: Response) {
+        let envelope = Envelope { cluster: CLUSTER, from, to: N1, incarnation: 0 };
+        self.turn([Event::PeerResponse { envelope, response }]);
+    }
+
+    /// n1 is elected with the vote of n2.
+    pub(super) fn elect(&mut self) {
+        self.ticks(160);
+        for pre_vote in [true, false] {
+            self.persist();
+            let asked = self.messages.drain(..).rev().find_map(|(_, message)| match message {
+                PeerMessage::Vote(vote) if vote.pre_vote == pre_vote => Some(vote),
+                _ => None,
+            });
+            let term = asked.expect("a vote is asked for").term;
+            self.respond(N2, Response::RequestVote(RequestVoteResponse { term, granted: true, pre_vote }));
+        }
+        assert!(self.node.raft().is_leader());
+        self.persist();
+        self.acknowledge(N2);
+        self.ticks(1);
+    }
+
+    /// A peer says that it has on its disk all that n1 has.
+    pub(super) fn acknowledge(&mut self, from: NodeId) {
+        let last_request = self.messages.iter().rev().find_map(|(to, message)| match message {
+            PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request) if *to == from => {
+                Some(request)
+            }
+            _ => None,
+        });
+        let request = last_request.expect("the leader has asked");
+        let match_index = request.entries.last().map_or(request.prev.index, |meta| meta.id.index);
+        let response = Response::AppendEntries(AppendEntriesResponse {
+            term: request.term,
+            request_id: request.request_id,
+            read_round: request.read_round,
+            result: AppendResult::Matched { match_index },
+        });
+        self.respond(from, response);
+    }
+}
+
+/// What recovery says of a log with these entries.
+pub(super) fn recovered(term: u64, entries: &[Entry]) -> Recovered {
+    Recovered {
+        hard_state: HardState { term: Term::new(term), vote: None },
+        base: EntryId::ORIGIN,
+        entries: entries.iter().map(peer::meta).collect(),
+        next_write: WriteSeq::ZERO.next(),
+        repaired: None,
+    }
+}
+
+pub(super) fn alone() -> Bench {
+    let mut bench = Bench::of(&[N1]);
+    bench.ticks(160);
+    bench.persist();
+    bench.persist();
+    assert!(bench.node.raft().is_leader());
+    bench
+}
+
+pub(super) fn of_three() -> Bench {
+    Bench::of(&[N1, N2, N3])
+}
+
+pub(super) fn set(key: &str, value: &str) -> Request {
+    Request::Write(Command::Set {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        if_mod_revision: None,
+    })
+}
+
+pub(super) fn get(key: &'static str, consistency: Consistency) -> Request {
+    Request::Get { key: Bytes::from_static(key.as_bytes()), consistency }
+}
+
+pub(super) fn payload(key: &str, value: &str) -> Bytes {
+    let Request::Write(command) = set(key, value) else { unreachable!() };
+    command.encode()
+}
+
+pub(super) fn entry(term: u64, index: u64, payload: Bytes) -> Entry {
+    Entry { id: EntryId::new(Term::new(term), LogIndex::new(index)), kind: EntryKind::Normal, payload }
+}
+
+pub(super) fn append(
+    leader: NodeId,
+    term: u64,
+    prev: (u64, u64),
+    entries: Vec<Entry>,
+    commit: u64,
+) -> PeerRequest {
+    PeerRequest::Append(Append {
+        term: Term::new(term),
+        leader,
+        prev: EntryId::new(Term::new(prev.0), LogIndex::new(prev.1)),
+        entries,
+        commit: LogIndex::new(commit),
+        request_id: 1,
+        read_round: 0,
+    })
+}

@@ -1,0 +1,319 @@
+//! What a node does with what comes in.
+
+use bytes::Bytes;
+
+use super::testing::*;
+use super::*;
+use lograft_kv::Effect;
+use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_types::{ClusterId, Revision, Term};
+
+#[test]
+fn pitfall_14_a_node_alone_acknowledges_only_what_is_durable() {
+    let mut bench = alone();
+    let token = bench.ask(set("a", "1"));
+    assert_eq!(bench.applied(token), None, "it was handed to the log, and is not durable yet");
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+}
+
+#[test]
+fn writes_of_a_turn_are_one_batch() {
+    let mut bench = alone();
+    let before = bench.writes.len();
+    let tokens: Vec<_> = (0..5).map(|_| bench.token()).collect();
+    let events =
+        tokens.iter().map(|token| Event::Client { token: *token, request: set("k", "v"), timeout_ms: 100 });
+    bench.turn(events.collect::<Vec<_>>());
+    assert_eq!(bench.writes.len(), before + 1);
+    assert_eq!(bench.writes[before].entries.len(), 5);
+    bench.persist();
+    let revisions: Vec<_> =
+        tokens.iter().map(|token| bench.applied(*token).expect("applied").get()).collect();
+    assert_eq!(revisions, [2, 3, 4, 5, 6], "in the order in which they came");
+}
+
+#[test]
+fn linearizable_reads_of_a_turn_share_one_round() {
+    let mut bench = of_three();
+    bench.elect();
+    bench.messages.clear();
+    let tokens: Vec<_> = (0..4).map(|_| bench.token()).collect();
+    let request = || get("k", Consistency::Linearizable);
+    let events =
+        tokens.iter().map(|token| Event::Client { token: *token, request: request(), timeout_ms: 100 });
+    bench.turn(events.collect::<Vec<_>>());
+    let heartbeats =
+        bench.messages.iter().filter(|(_, message)| matches!(message, PeerMessage::Heartbeat(_)));
+    assert_eq!(heartbeats.count(), 2, "one to each peer");
+    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_none()), "leadership is not confirmed");
+    bench.acknowledge(N3);
+    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_some()));
+}
+
+#[test]
+fn a_serializable_read_asks_nobody() {
+    let mut bench = of_three();
+    let token = bench.ask(get("k", Consistency::Serializable));
+    assert!(matches!(
+        bench.reply_to(token),
+        Some(Replied::Client(Ok(Answer { reply: Reply::Got(None), .. })))
+    ));
+    assert!(bench.messages.is_empty() && bench.forwards.is_empty());
+}
+
+#[test]
+fn a_waiter_outlives_a_lost_leadership() {
+    let mut bench = of_three();
+    bench.elect();
+    let term = bench.node.raft().term().get();
+    let token = bench.ask(set("a", "1"));
+    bench.persist();
+    // n2 leads the next term with n1's entry in its log, and commits it.
+    let next = vec![Entry { kind: EntryKind::NoOp, ..entry(term + 1, 3, Bytes::new()) }];
+    assert_eq!(bench.peer(N2, append(N2, term + 1, (term, 2), next, 3)), None);
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)), "the very entry was committed");
+}
+
+#[test]
+fn pitfall_51_a_write_in_the_log_that_times_out_has_an_unknown_outcome() {
+    let mut bench = of_three();
+    bench.elect();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 200 }]);
+    bench.ticks(20);
+    assert!(matches!(bench.error(token), Some(RequestError::UnknownOutcome { .. })));
+}
+
+#[test]
+fn without_a_leader_a_write_waits_and_then_was_not_applied() {
+    let mut bench = of_three();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 200 }]);
+    bench.ticks(19);
+    assert_eq!(bench.reply_to(token), None);
+    bench.ticks(1);
+    assert_eq!(bench.error(token), Some(&RequestError::NoLeader { waited_ms: 200 }));
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn a_follower_forwards_and_answers_with_the_leaders_outcome() {
+    let mut bench = of_three();
+    let token = bench.ask(set("a", "1"));
+    assert!(bench.forwards.is_empty(), "nobody leads");
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let forward = bench.forwards.pop().expect("parked until a leader is known");
+    assert_eq!((forward.to, forward.request), (N2, ForwardedRequest::Write(payload("a", "1"))));
+    let id = EntryId::new(Term::new(1), LogIndex::new(1));
+    let outcome = lograft_kv::Outcome { revision: Revision::new(2), effect: Effect::Set { prev: None } };
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::Applied { id, outcome }) }]);
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn the_leader_has_the_time_that_is_left() {
+    let mut bench = of_three();
+    let token = bench.token();
+    bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 500 }]);
+    bench.ticks(30);
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    assert_eq!(bench.forwards.pop().expect("a forward").timeout_ms, 200);
+}
+
+#[test]
+fn a_write_that_the_leader_did_not_take_is_sent_again_at_the_next_tick() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let token = bench.ask(set("a", "1"));
+    let first = bench.forwards.pop().expect("a forward");
+    bench.turn([Event::ForwardDone { id: first.id, result: Err(ForwardFailure::NotTaken) }]);
+    assert!(bench.forwards.is_empty(), "not in a circle");
+    bench.ticks(1);
+    let second = bench.forwards.pop().expect("again");
+    assert_ne!(first.id, second.id, "a name is never used twice");
+    let reason = "the connection broke".to_owned();
+    bench.turn([Event::ForwardDone {
+        id: second.id,
+        result: Err(ForwardFailure::Lost { reason: reason.clone() }),
+    }]);
+    assert_eq!(bench.error(token), Some(&RequestError::UnknownOutcome { reason }), "nobody repeats this");
+    bench.ticks(2);
+    assert!(bench.forwards.is_empty());
+}
+
+#[test]
+fn pitfall_50_a_follower_reads_at_the_leaders_index_only_when_it_has_applied_it() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+    let token = bench.ask(get("a", Consistency::Linearizable));
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    assert_eq!(forward.request, ForwardedRequest::ReadIndex);
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
+    assert_eq!(bench.reply_to(token), None, "index 1 is not applied here");
+    bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
+    let Some(Replied::Client(Ok(Answer { reply: Reply::Got(Some(found)), .. }))) = bench.reply_to(token)
+    else {
+        panic!("{:?}", bench.replies)
+    };
+    assert_eq!(found.stored.value, "1");
+}
+
+#[test]
+fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+    let token = bench.token();
+    let request = get("a", Consistency::Linearizable);
+    bench.turn([Event::Client { token, request, timeout_ms: 200 }]);
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
+    bench.ticks(20);
+    assert_eq!(
+        bench.error(token),
+        Some(&RequestError::ReadBehind { waited_ms: 200, applied: LogIndex::ZERO })
+    );
+}
+
+#[test]
+fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let token = bench.token();
+    let request = ForwardedRequest::Write(payload("a", "1"));
+    bench.turn([Event::Forwarded { token, request, timeout_ms: 100 }]);
+    assert_eq!(bench.error(token), Some(&RequestError::NotLeader { node: N1, leader: Some(N2) }));
+    assert!(bench.forwards.is_empty(), "one hop");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
+    let mut bench = alone();
+    bench.room(0, true);
+    let write = bench.ask(set("a", "1"));
+    assert_eq!(bench.error(write), Some(&RequestError::DiskFull { node: N1 }));
+    let read = bench.ask(get("a", Consistency::Linearizable));
+    assert!(bench.reply_to(read).is_some(), "reads go on");
+    bench.room(PLENTY, false);
+    let write = bench.ask(set("a", "1"));
+    bench.persist();
+    assert_eq!(bench.applied(write), Some(Revision::new(2)), "it recovers when there is room");
+}
+
+#[test]
+fn a_write_waits_while_the_log_prepares_room() {
+    let mut bench = alone();
+    bench.room(10, false);
+    let token = bench.ask(set("a", "1"));
+    assert_eq!(bench.reply_to(token), None);
+    bench.room(PLENTY, false);
+    bench.persist();
+    assert_eq!(bench.applied(token), Some(Revision::new(2)));
+}
+
+#[test]
+fn a_follower_takes_what_it_has_room_for_and_says_so() {
+    let mut bench = of_three();
+    let entries: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", "v"))).collect();
+    let cost = space::payload_cost(&entries[0].payload);
+    bench.room(2 * cost, true);
+    bench.peer(N2, append(N2, 1, (0, 0), entries, 0));
+    bench.persist();
+    let answer = bench.answers.pop().expect("an answer").answer.expect("not refused");
+    let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
+    assert_eq!(response.result, AppendResult::Busy { match_index: LogIndex::new(2) });
+    assert!(bench.node.is_idle());
+}
+
+#[test]
+fn pitfall_35_messages_that_are_not_for_this_node_change_nothing_and_are_counted() {
+    let mut bench = of_three();
+    let ours = Envelope { cluster: CLUSTER, from: N2, to: N1, incarnation: 0 };
+    let request = append(N2, 9, (0, 0), Vec::new(), 0);
+    let elsewhere = Envelope { cluster: ClusterId::new(1), ..ours };
+    let refusal = bench.peer_in(elsewhere, request.clone());
+    assert_eq!(refusal, Some(Refusal::OtherCluster { ours: CLUSTER, theirs: ClusterId::new(1) }));
+    let refusal = bench.peer_in(Envelope { to: N3, ..ours }, request.clone());
+    assert_eq!(refusal, Some(Refusal::OtherAddressee { ours: N1, theirs: N3 }));
+    let refusal = bench.peer_in(Envelope { from: N1, ..ours }, request);
+    assert_eq!(refusal, Some(Refusal::ImpossibleSender(N1)));
+    assert_eq!(bench.node.raft().term(), Term::ZERO, "no term was looked at");
+    assert_eq!(bench.node.status().refused_messages, 3);
+    assert!(bench.writes.is_empty());
+}
+
+#[test]
+fn pitfall_24_entries_that_are_no_piece_of_one_log_are_refused() {
+    let mut bench = of_three();
+    let any = |term, index| entry(term, index, payload("k", "v"));
+    let gap = vec![any(1, 1), any(1, 3)];
+    let back = vec![any(2, 1), any(1, 2)];
+    let above = vec![any(4, 1)];
+    for entries in [gap, back, above] {
+        let refusal = bench.peer(N2, append(N2, 3, (0, 0), entries, 0));
+        assert!(matches!(refusal, Some(Refusal::NoSequence { .. })), "{refusal:?}");
+    }
+    let half_an_origin = bench.peer(N2, append(N2, 3, (1, 0), Vec::new(), 0));
+    assert!(matches!(half_an_origin, Some(Refusal::NoSequence { .. })));
+    assert_eq!(bench.node.raft().last(), EntryId::ORIGIN);
+    assert_eq!(bench.node.raft().term(), Term::ZERO);
+}
+
+#[test]
+fn pitfall_66_numbers_that_no_cluster_reaches_are_refused() {
+    let mut bench = of_three();
+    let refusal = bench.peer(N2, append(N2, u64::MAX, (0, 0), Vec::new(), 0));
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "term", .. })));
+    let refusal = bench.peer(N2, append(N2, 3, (1, u64::MAX), Vec::new(), 0));
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "prev_log_index", .. })));
+    let vote = raft::RequestVote {
+        term: Term::new(u64::MAX),
+        last: EntryId::ORIGIN,
+        pre_vote: false,
+        leadership_transfer: false,
+    };
+    let refusal = bench.peer(N2, PeerRequest::Vote { candidate: N2, vote });
+    assert!(matches!(refusal, Some(Refusal::ImplausibleNumber { what: "term", .. })));
+}
+
+#[test]
+fn pitfall_66_an_answer_with_a_term_that_no_cluster_reaches_is_refused() {
+    let mut bench = of_three();
+    bench.elect();
+    let term = Term::new(u64::MAX);
+    let vote = RequestVoteResponse { term, granted: false, pre_vote: false };
+    let result = AppendResult::Matched { match_index: LogIndex::ZERO };
+    let append = AppendEntriesResponse { term, request_id: 1, read_round: 0, result };
+    bench.respond(N2, Response::RequestVote(vote));
+    bench.respond(N2, Response::AppendEntries(append));
+    assert!(bench.node.raft().is_leader(), "no term was looked at");
+    assert_eq!(bench.node.status().refused_messages, 2);
+}
+
+#[test]
+fn pitfall_54_a_shutdown_answers_every_waiter_by_what_is_known_of_it() {
+    let mut bench = of_three();
+    bench.elect();
+    let proposed = bench.ask(set("a", "1"));
+    let read = bench.ask(get("a", Consistency::Linearizable));
+    bench.room(10, false);
+    let parked = bench.ask(set("b", "2"));
+    bench.replies = bench.node.shut_down();
+    assert!(matches!(bench.error(proposed), Some(RequestError::UnknownOutcome { .. })));
+    assert_eq!(bench.error(parked), Some(&RequestError::ShuttingDown));
+    assert_eq!(bench.error(read), Some(&RequestError::ShuttingDown));
+}
+
+#[test]
+fn a_failed_log_stops_the_node_before_it_says_anything() {
+    let mut bench = alone();
+    let token = bench.ask(set("a", "1"));
+    bench.report.failed = Some("fdatasync: input/output error".to_owned());
+    bench.persist();
+    assert!(matches!(bench.halt, Some(HaltReason::LogFailed(_))));
+    assert_eq!(bench.reply_to(token), None);
+}

@@ -1,0 +1,318 @@
+//! The protocol: Raft as in Ongaro and Ousterhout's paper (extended version) and Ongaro's thesis, and nothing else.
+//!
+//! There is no I/O here, no clock, no thread, and no chance but a seeded generator. [`Raft::step`] takes one [`Input`]
+//! and returns [`Effects`], by value: what to write, what to send, what was committed. Time is an input, and so is the
+//! news that a write is durable. No payload enters: entries are ids and sizes ([`LogView`]), and effects name ranges.
+//!
+//! Where to read on:
+//! - `election`: timers, pre-votes and votes, who leads (paper §5.2, §5.4.1; thesis §9.6)
+//! - `replication`: the leader's side of the log (§5.3, §5.4.2), with one `progress` for each peer
+//! - `following`: the follower's side of it
+//! - `reads`: confirming leadership for linearizable reads (thesis §6.4)
+//! - `promises`: why nothing is said before it is durable
+//! - `quorum`: majorities, joint ones too (§6)
+//!
+//! # What must hold
+//! - At most one leader a term; two make the node halt.
+//! - A leader never overwrites or drops entries; it commits only entries of its own term by counting.
+//! - Nothing committed is ever dropped: a leader that asks for it makes the node halt.
+//! - Each request is answered exactly once, at the latest when the term moves on.
+//!
+//! # What differs from the paper
+//! - A leader that no majority answers steps down (check-quorum, thesis §6.2), and candidates ask for pre-votes first.
+//! - A voter that hears from its leader refuses votes and keeps its term (thesis §4.2.3).
+//! - A follower whose leader's stream broke asks for pre-votes before its timeout.
+//! - Answers to heartbeats do not wait for entries on their way to the disk, only for a new term, and may overtake
+//!   those to entries.
+//!
+//! # What is not here
+//! Changes of the membership, snapshots, starting a leadership transfer: a peer whose next entry is gone stays probed.
+//! Messages are taken as checked: entries without a gap, terms that do not go back, and numbers far from 2^64, or the
+//! core panics.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+
+use lograft_types::{EntryId, HardState, LogIndex, NodeId, Term};
+
+mod config;
+mod effects;
+mod election;
+mod following;
+mod log_view;
+mod message;
+mod progress;
+mod promises;
+mod quorum;
+mod reads;
+mod replication;
+
+pub use config::{
+    Config, DEFAULT_ELECTION_TIMEOUT_TICKS, DEFAULT_HEARTBEAT_TICKS, DEFAULT_MAX_APPEND_BYTES,
+    DEFAULT_MAX_APPEND_ENTRIES, DEFAULT_MAX_INFLIGHT_BYTES, DEFAULT_MAX_INFLIGHT_MESSAGES,
+    DEFAULT_STREAM_LOSS_CAMPAIGNS, DEFAULT_STREAM_LOSS_DELAY_TICKS,
+};
+pub use effects::{Append, Effects, Halt, Input, ReadId, ReadOutcome, Write};
+pub use log_view::{LogView, NoTerm};
+pub use message::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, ReplyTo, Request, RequestVote,
+    RequestVoteResponse, Response,
+};
+pub use quorum::{Configuration, VoteResult};
+
+use election::{Candidate, ElectionTimer, Follower, PreCandidate};
+use promises::Promises;
+use replication::Leader;
+
+/// One node's part in the protocol.
+///
+/// # Invariants
+/// - The commit index is between the log's base and its end, and never goes back.
+/// - After [`Effects::halt`] it must not be stepped again.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    config: Config,
+    configuration: Configuration,
+    role: Role,
+    log: LogView,
+    commit: LogIndex,
+    promises: Promises,
+    /// Who led the current term, as far as this node saw. Outlives the node's knowing a leader to follow.
+    term_leader: Option<NodeId>,
+    timer: ElectionTimer,
+    /// The last round of leadership confirmation that this core began, in any term: never used again.
+    read_round: u64,
+    rng: Xoshiro256PlusPlus,
+}
+
+/// What a node is, with what it needs for that.
+#[derive(Clone, Debug)]
+enum Role {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// A node's role, without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl RoleName {
+    /// In lower case, as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        }
+    }
+}
+
+impl Raft {
+    /// A node after its start: a follower that knows nothing committed but the log's base.
+    ///
+    /// `hard_state` and `log` are what was recovered from the disk, all of it durable. `seed` differs from node to node
+    /// and from start to start, or timeouts collapse into lockstep.
+    ///
+    /// # Panics
+    /// If the configuration makes no sense, or the log has an entry above the term.
+    pub fn new(
+        config: Config,
+        configuration: Configuration,
+        hard_state: HardState,
+        log: LogView,
+        seed: u64,
+    ) -> Self {
+        config.check();
+        let last = log.last();
+        assert!(last.term <= hard_state.term, "the log ends with {last}, above term {}", hard_state.term);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self {
+            role: Role::Follower(Follower::without_leader()),
+            commit: log.base().index,
+            promises: Promises::new(hard_state),
+            term_leader: None,
+            timer: ElectionTimer::new(&config, &mut rng),
+            read_round: 0,
+            config,
+            configuration,
+            log,
+            rng,
+        }
+    }
+
+    /// Takes one input. See [`Effects`] for what to do with what comes back.
+    pub fn step(&mut self, input: Input) -> Effects {
+        let before = (self.role(), self.term(), self.leader());
+        let mut out = Effects::default();
+        if let Err(halt) = self.handle(input, &mut out) {
+            return Effects { halt: Some(halt), ..Effects::default() };
+        }
+        out.changed = before != (self.role(), self.term(), self.leader());
+        out
+    }
+
+    fn handle(&mut self, input: Input, out: &mut Effects) -> Result<(), Halt> {
+        match input {
+            // Time: elections and heartbeats become due.
+            Input::Tick => self.tick(out),
+            // A leader's entries, or its heartbeat.
+            Input::Request { from, reply_to, request: Request::AppendEntries(request) } => {
+                return self.append_requested(from, reply_to, &request, out);
+            }
+            // A candidate's question.
+            Input::Request { from, reply_to, request: Request::RequestVote(request) } => {
+                self.vote_requested(from, reply_to, request, out);
+            }
+            // A follower's answer.
+            Input::Response { from, response: Response::AppendEntries(response) } => {
+                self.append_answered(from, response, out);
+            }
+            // A voter's answer.
+            Input::Response { from, response: Response::RequestVote(response) } => {
+                self.vote_answered(from, response, out);
+            }
+            // Commands for the log.
+            Input::Propose { sizes_bytes } => self.propose(&sizes_bytes, out),
+            // Reads that wait for leadership to be confirmed.
+            Input::Read { id } => self.read(id, out),
+            // The disk has done its part: what was promised on it may be said, and counted.
+            Input::Persisted { write } => {
+                self.promises.persist(write, out);
+                self.log.persist(write);
+                self.count_own_vote(out);
+                self.advance_commit(out);
+            }
+            // The leader is probably dead.
+            Input::StreamLost { from } => self.stream_lost(from, out),
+            // What was on its way to a follower is gone.
+            Input::LinkLost { to } => self.link_lost(to),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Effects) {
+        match self.role {
+            Role::Leader(_) => self.tick_leader(out),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.tick_election(out),
+        }
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// The members.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The term and the vote, durable or not.
+    pub fn hard_state(&self) -> HardState {
+        self.promises.hard_state()
+    }
+
+    /// The current term, durable or not.
+    pub fn term(&self) -> Term {
+        self.promises.term()
+    }
+
+    /// The role.
+    pub fn role(&self) -> RoleName {
+        match self.role {
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.role() == RoleName::Leader
+    }
+
+    /// The leader of the current term, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => follower.leader(),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.config.id),
+        }
+    }
+
+    /// The commit index: what stands up to it stays.
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The last entry of the log, durable or not.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// The first index that the log holds, or would hold.
+    pub fn first_index(&self) -> LogIndex {
+        self.log.base().index.next()
+    }
+
+    /// The last index that is durable here, with all before it.
+    pub fn persisted_index(&self) -> LogIndex {
+        self.log.persisted()
+    }
+
+    /// The term of an entry.
+    ///
+    /// # Errors
+    /// If the log does not hold it.
+    pub fn term_at(&self, index: LogIndex) -> Result<Term, NoTerm> {
+        self.log.term_at(index)
+    }
+
+    /// On a leader: the last index known to be durable at a peer, and the name of the state of its replication.
+    pub fn progress(&self, peer: NodeId) -> Option<(LogIndex, &'static str)> {
+        let progress = self.as_leader()?.progress(peer)?;
+        Some((progress.match_index(), progress.state_name()))
+    }
+
+    /// On a leader: requests with entries that a peer has not answered, and the bytes of their entries. 0 when idle.
+    pub fn in_flight(&self, peer: NodeId) -> Option<(usize, usize)> {
+        Some(self.as_leader()?.progress(peer)?.in_flight())
+    }
+
+    /// Messages that wait for the disk. 0 when idle.
+    pub fn withheld_messages(&self) -> usize {
+        self.promises.withheld()
+    }
+
+    /// Writes that were not reported durable yet. 0 when idle.
+    pub fn pending_writes(&self) -> u64 {
+        self.promises.pending_writes()
+    }
+
+    /// Reads that wait for leadership to be confirmed. 0 when idle.
+    pub fn pending_reads(&self) -> usize {
+        self.as_leader().map_or(0, Leader::pending_reads)
+    }
+
+    fn as_leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+}

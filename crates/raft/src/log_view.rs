@@ -1,0 +1,202 @@
+//! What the core knows of the log: which term each index has, how large the entries are, what is durable.
+//!
+//! No payload is here. Terms are kept as runs, for there are few of them; sizes are kept per entry, to fill messages.
+//!
+//! What is not here: forgetting the entries that a snapshot covers. The base moves only at a restart.
+
+use std::collections::VecDeque;
+
+use lograft_types::{EntryId, EntryMeta, LogIndex, Term, WriteSeq};
+
+/// The core's view of the log.
+///
+/// # Invariants
+/// - Indexes have no gap: the entries are base + 1 ..= last.
+/// - Runs rise in index and in term, and begin with the first entry.
+/// - Entries up to `persisted` are durable; those behind it are covered by `pending`, whose writes and indexes rise and
+///   end with the last entry.
+#[derive(Clone, Debug)]
+pub struct LogView {
+    base: EntryId,
+    runs: VecDeque<Run>,
+    sizes_bytes: VecDeque<u32>,
+    persisted: LogIndex,
+    pending: VecDeque<PendingWrite>,
+}
+
+/// Entries of one term, up to the next run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: LogIndex,
+    term: Term,
+}
+
+/// A write that is not yet known to be durable, and the last entry of it that still stands.
+#[derive(Clone, Copy, Debug)]
+struct PendingWrite {
+    write: WriteSeq,
+    last: LogIndex,
+}
+
+/// Why an index has no term here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTerm {
+    /// It is before the base: it was committed, and is gone.
+    #[error("the log begins behind this index")]
+    Compacted,
+    /// It is behind the last entry.
+    #[error("the log ends before this index")]
+    Unavailable,
+}
+
+impl LogView {
+    /// A log as it was recovered: all of it is durable.
+    ///
+    /// # Panics
+    /// If the entries do not follow `base` without a gap, or their terms go back.
+    pub fn new(base: EntryId, entries: impl IntoIterator<Item = EntryMeta>) -> Self {
+        let mut log = Self {
+            base,
+            runs: VecDeque::new(),
+            sizes_bytes: VecDeque::new(),
+            persisted: base.index,
+            pending: VecDeque::new(),
+        };
+        for entry in entries {
+            log.push(entry);
+        }
+        log.persisted = log.last().index;
+        log
+    }
+
+    /// The entry before the first.
+    pub fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The last entry; the base if there is none.
+    pub fn last(&self) -> EntryId {
+        let term = self.runs.back().map_or(self.base.term, |run| run.term);
+        EntryId::new(term, self.base.index.plus(self.sizes_bytes.len() as u64))
+    }
+
+    /// The last entry that is known to be durable, with all before it.
+    pub fn persisted(&self) -> LogIndex {
+        self.persisted
+    }
+
+    /// The term of the entry at an index, or of the base.
+    ///
+    /// # Errors
+    /// If there is none: never taken for a term (0 is the term of the origin and of nothing else).
+    pub fn term_at(&self, index: LogIndex) -> Result<Term, NoTerm> {
+        if index < self.base.index {
+            return Err(NoTerm::Compacted);
+        }
+        if index > self.last().index {
+            return Err(NoTerm::Unavailable);
+        }
+        let runs_before = self.runs.partition_point(|run| run.first <= index);
+        Ok(runs_before.checked_sub(1).map_or(self.base.term, |run| self.runs[run].term))
+    }
+
+    /// The last entry at or before `index` whose term is at most `term`; the base if there is none.
+    ///
+    /// Whose log has `term` at `index` agrees with this one nowhere between the answer and `index` (terms never fall
+    /// along a log): a whole term is skipped in one step.
+    pub fn last_at_most(&self, term: Term, index: LogIndex) -> EntryId {
+        let mut index = index.min(self.last().index);
+        for run in self.runs.iter().rev() {
+            if run.first > index {
+                continue;
+            }
+            if run.term <= term {
+                return EntryId::new(run.term, index);
+            }
+            index = run.first.prev().expect("an entry has an index above 0");
+        }
+        self.base
+    }
+
+    /// The entries from `first` on, within both bounds; at least one if there is one.
+    pub fn entries(&self, first: LogIndex, max_entries: usize, max_bytes: usize) -> Vec<EntryMeta> {
+        assert!(first > self.base.index, "entry {first} is gone: the log begins behind {}", self.base.index);
+        let skip = first.distance_from(self.base.index.next()).expect("first is behind the base");
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.sizes_bytes.len());
+        let mut run = self.runs.partition_point(|run| run.first <= first).saturating_sub(1);
+        let mut bytes = 0_usize;
+        let mut entries = Vec::new();
+        for (index, &size_bytes) in (first.get()..).map(LogIndex::new).zip(self.sizes_bytes.range(skip..)) {
+            bytes = bytes.saturating_add(size_bytes as usize);
+            if entries.len() == max_entries || (bytes > max_bytes && !entries.is_empty()) {
+                break;
+            }
+            if self.runs.get(run + 1).is_some_and(|next| next.first == index) {
+                run += 1;
+            }
+            entries.push(EntryMeta { id: EntryId::new(self.runs[run].term, index), size_bytes });
+        }
+        entries
+    }
+
+    /// Appends an entry that becomes durable with a write.
+    pub(super) fn append(&mut self, entry: EntryMeta, write: WriteSeq) {
+        self.push(entry);
+        match self.pending.back_mut() {
+            Some(pending) if pending.write == write => pending.last = entry.id.index,
+            _ => self.pending.push_back(PendingWrite { write, last: entry.id.index }),
+        }
+    }
+
+    /// Drops the entry at `first` and all behind it. What an earlier write brought there will not become durable, nor
+    /// will the end of that write say anything about the entries that come in its place.
+    pub(super) fn truncate(&mut self, first: LogIndex) {
+        assert!(first > self.base.index, "the base cannot be dropped");
+        let kept = first.distance_from(self.base.index.next()).expect("first is behind the base");
+        self.sizes_bytes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        while self.runs.back().is_some_and(|run| run.first >= first) {
+            self.runs.pop_back();
+        }
+        let last = first.prev().expect("an entry has an index above 0");
+        self.persisted = self.persisted.min(last);
+        while let Some(newest) = self.pending.pop_back() {
+            let before = self.pending.back().map_or(self.persisted, |pending| pending.last);
+            if before < last {
+                self.pending.push_back(PendingWrite { last: newest.last.min(last), ..newest });
+                break;
+            }
+        }
+    }
+
+    /// The log up to and with this write is durable.
+    pub(super) fn persist(&mut self, write: WriteSeq) {
+        while let Some(&pending) = self.pending.front()
+            && pending.write <= write
+        {
+            self.persisted = pending.last;
+            self.pending.pop_front();
+        }
+    }
+
+    /// The write that makes the entry at an index durable, with all before it; zero if they are durable.
+    pub(super) fn durable_with(&self, index: LogIndex) -> WriteSeq {
+        if index <= self.persisted {
+            return WriteSeq::ZERO;
+        }
+        let pending = self.pending.partition_point(|pending| pending.last < index);
+        self.pending.get(pending).expect("what is not durable is pending").write
+    }
+
+    fn push(&mut self, entry: EntryMeta) {
+        let last = self.last();
+        assert_eq!(entry.id.index, last.index.next(), "entries have no gap");
+        assert!(entry.id.term >= last.term, "terms do not go back: {} behind {last}", entry.id);
+        if self.runs.is_empty() || entry.id.term > last.term {
+            self.runs.push_back(Run { first: entry.id.index, term: entry.id.term });
+        }
+        self.sizes_bytes.push_back(entry.size_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! How far a leader has come with one peer: what the peer has, what to send next, what is on its way.
+//!
+//! A peer is *probed* while it is not known where its log agrees with the leader's: one request at a time. Once a
+//! request matched, entries are *replicated*: sent ahead of the answers, within bounds. A rejection, a broken link, or
+//! silence about what is on its way leads back to probing. (Compare etcd's `tracker.Progress`.)
+
+use std::collections::VecDeque;
+
+use lograft_types::mark;
+use lograft_types::{EntryId, EntryMeta, LogIndex, Term};
+
+use super::config::Config;
+use super::log_view::LogView;
+use super::message::AppendEntries;
+
+/// A leader's view of one peer.
+///
+/// # Invariants
+/// - `match_index` < `next_index`; everything up to `match_index` is durable at the peer.
+/// - Nothing is in flight while probing.
+/// - Request ids rise and are never used again in a term; answers up to `stale_through` no longer count for the log.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    match_index: LogIndex,
+    next_index: LogIndex,
+    state: State,
+    /// No entries until the next heartbeat.
+    paused: bool,
+    last_request_id: u64,
+    stale_through: u64,
+    /// The highest commit index that the peer was told.
+    commit_told: LogIndex,
+    /// The highest round of leadership confirmation that the peer answered.
+    read_round: u64,
+    /// Since the last answer.
+    silent_ticks: u32,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// The request that looks for the place where the logs agree, if one is on its way.
+    Probe {
+        outstanding: Option<u64>,
+    },
+    Replicate(InFlight),
+}
+
+/// Messages with entries that were not answered yet.
+#[derive(Clone, Debug, Default)]
+struct InFlight {
+    messages: VecDeque<InFlightMessage>,
+    bytes: usize,
+    /// Since something was sent or answered.
+    stalled_ticks: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlightMessage {
+    request_id: u64,
+    last: LogIndex,
+    bytes: usize,
+}
+
+/// What every message of a leader says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaderSays {
+    pub(super) term: Term,
+    pub(super) commit: LogIndex,
+    pub(super) read_round: u64,
+}
+
+impl Progress {
+    /// A peer of which nothing is known yet: its log may agree up to the end.
+    pub(super) fn new(next_index: LogIndex) -> Self {
+        Self {
+            match_index: LogIndex::ZERO,
+            next_index,
+            state: State::Probe { outstanding: None },
+            paused: false,
+            last_request_id: 0,
+            stale_through: 0,
+            commit_told: LogIndex::ZERO,
+            read_round: 0,
+            silent_ticks: 0,
+        }
+    }
+
+    pub(super) fn match_index(&self) -> LogIndex {
+        self.match_index
+    }
+
+    pub(super) fn read_round(&self) -> u64 {
+        self.read_round
+    }
+
+    pub(super) fn silent_ticks(&self) -> u32 {
+        self.silent_ticks
+    }
+
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Probe { .. } => "probe",
+            State::Replicate(_) => "replicate",
+        }
+    }
+
+    /// Messages with entries that were not answered yet, and the bytes of their entries.
+    pub(super) fn in_flight(&self) -> (usize, usize) {
+        match &self.state {
+            State::Probe { outstanding } => (usize::from(outstanding.is_some()), 0),
+            State::Replicate(in_flight) => (in_flight.messages.len(), in_flight.bytes),
+        }
+    }
+
+    /// Time passes. A peer that says nothing of what was sent to it for an election timeout is probed: the messages, or
+    /// their answers, were lost.
+    pub(super) fn tick(&mut self, config: &Config) {
+        self.silent_ticks = self.silent_ticks.saturating_add(1);
+        if let State::Replicate(in_flight) = &mut self.state
+            && !in_flight.messages.is_empty()
+        {
+            in_flight.stalled_ticks += 1;
+            if in_flight.stalled_ticks >= config.election_timeout_ticks {
+                mark!(Unanswered);
+                self.probe(self.match_index.next());
+            }
+        }
+    }
+
+    /// The peer answered in the leader's term.
+    pub(super) fn heard(&mut self, read_round: u64) {
+        self.silent_ticks = 0;
+        self.read_round = self.read_round.max(read_round);
+    }
+
+    /// The request matched up to here. Whether that is news about the log.
+    pub(super) fn matched(&mut self, request_id: u64, match_index: LogIndex, log: &LogView) -> bool {
+        if request_id <= self.stale_through {
+            mark!(StaleAck);
+            return false;
+        }
+        let news = match_index > self.match_index;
+        self.match_index = self.match_index.max(match_index);
+        match &mut self.state {
+            // The probe, or something at or behind where it looked, matched: from here on entries go ahead of answers.
+            // What was matched but is not durable there goes once more, so that its flush is answered.
+            State::Probe { outstanding }
+                if *outstanding == Some(request_id) || match_index.next() >= self.next_index =>
+            {
+                self.next_index = self.match_index.max(log.base().index).next();
+                self.state = State::Replicate(InFlight::default());
+            }
+            // The answer to a heartbeat: it says nothing of where the probe looks.
+            State::Probe { .. } => {}
+            State::Replicate(in_flight) => {
+                in_flight.answered(request_id, self.match_index);
+                self.next_index = self.next_index.max(self.match_index.next());
+            }
+        }
+        news
+    }
+
+    /// The peer has no room for entries now.
+    pub(super) fn busy(&mut self, request_id: u64, match_index: LogIndex) -> bool {
+        if request_id <= self.stale_through {
+            mark!(StaleAck);
+            return false;
+        }
+        mark!(BusyFollower);
+        let news = match_index > self.match_index;
+        self.match_index = self.match_index.max(match_index);
+        self.probe(self.match_index.next());
+        self.paused = true;
+        news
+    }
+
+    /// The peer's log does not have what the request follows. `conflict` is an entry of its log, at or before that.
+    pub(super) fn conflicted(&mut self, request_id: u64, conflict: EntryId, log: &LogView) {
+        if request_id <= self.stale_through {
+            mark!(StaleAck);
+            return;
+        }
+        // Everything of ours between this entry and the conflict has a later term than anything of the peer's there.
+        // Term 0 says that the peer's log ends before the index.
+        let candidate = if conflict.term == Term::ZERO {
+            conflict.index
+        } else {
+            log.last_at_most(conflict.term, conflict.index).index.next()
+        };
+        let lowest = self.match_index.max(log.base().index).next();
+        let highest = self.next_index.prev().expect("the next index is above the match");
+        // A peer whose durable log went back has lost its disk; it is not helped by being sent what it acknowledged.
+        if highest >= lowest {
+            self.probe(candidate.clamp(lowest, highest));
+        }
+    }
+
+    /// What was on its way is lost; the next heartbeat looks again.
+    pub(super) fn link_lost(&mut self) {
+        let next = match self.state {
+            State::Probe { .. } => self.next_index,
+            State::Replicate(_) => self.match_index.next(),
+        };
+        self.probe(next);
+        self.commit_told = LogIndex::ZERO;
+        self.paused = true;
+    }
+
+    /// The next message with entries, if the peer may be sent one now.
+    pub(super) fn next_append(
+        &mut self,
+        log: &LogView,
+        config: &Config,
+        says: LeaderSays,
+    ) -> Option<AppendEntries> {
+        let room = match &self.state {
+            State::Probe { outstanding } => outstanding.is_none(),
+            State::Replicate(in_flight) => {
+                in_flight.messages.len() < config.max_inflight_messages
+                    && in_flight.bytes < config.max_inflight_bytes
+            }
+        };
+        if self.paused || !room || self.next_index > log.last().index {
+            return None;
+        }
+        let entries = log.entries(self.next_index, config.max_append_entries, config.max_append_bytes);
+        let message = self.message_at_next(log, entries, says);
+        let last = message.prev.index.plus(message.entries.len() as u64);
+        match &mut self.state {
+            State::Probe { outstanding } => *outstanding = Some(message.request_id),
+            State::Replicate(in_flight) => {
+                let bytes = message.entries.iter().map(|entry| entry.size_bytes as usize).sum();
+                in_flight.sent(InFlightMessage { request_id: message.request_id, last, bytes });
+                self.next_index = last.next();
+            }
+        }
+        Some(message)
+    }
+
+    /// The message of a heartbeat interval: also lifts a pause, and looks again where a probe was not answered.
+    pub(super) fn heartbeat_due(
+        &mut self,
+        log: &LogView,
+        config: &Config,
+        says: LeaderSays,
+    ) -> AppendEntries {
+        self.paused = false;
+        if let State::Replicate(_) = self.state {
+            return self.heartbeat(log, says);
+        }
+        // A probe that was not answered may wait for the peer's disk: look again without its entries, which is answered
+        // without the disk.
+        self.next_append(log, config, says).unwrap_or_else(|| {
+            let message = self.message_at_next(log, Vec::new(), says);
+            self.state = State::Probe { outstanding: Some(message.request_id) };
+            message
+        })
+    }
+
+    /// A heartbeat: it follows what the peer is known to have, so it neither asks for nor commits anything else.
+    pub(super) fn heartbeat(&mut self, log: &LogView, says: LeaderSays) -> AppendEntries {
+        // What is gone here was committed, and may be gone there: then the origin, which every log follows.
+        let term = log.term_at(self.match_index);
+        let prev = term.map_or(EntryId::ORIGIN, |term| EntryId::new(term, self.match_index));
+        self.message(prev, Vec::new(), says)
+    }
+
+    /// A heartbeat if the peer can be told of a higher commit index and no entries on their way will tell it.
+    pub(super) fn commit_news(&mut self, log: &LogView, says: LeaderSays) -> Option<AppendEntries> {
+        let idle = self.in_flight().0 == 0;
+        (idle && says.commit.min(self.match_index) > self.commit_told).then(|| self.heartbeat(log, says))
+    }
+
+    fn message_at_next(&mut self, log: &LogView, entries: Vec<EntryMeta>, says: LeaderSays) -> AppendEntries {
+        let prev = self.next_index.prev().expect("the next index is above the match");
+        let term =
+            log.term_at(prev).expect("the next index is at most one past the log, and behind its base");
+        self.message(EntryId::new(term, prev), entries, says)
+    }
+
+    fn message(&mut self, prev: EntryId, entries: Vec<EntryMeta>, says: LeaderSays) -> AppendEntries {
+        self.last_request_id += 1;
+        let commit = says.commit.min(prev.index.plus(entries.len() as u64));
+        self.commit_told = self.commit_told.max(commit);
+        AppendEntries {
+            term: says.term,
+            prev,
+            entries,
+            commit,
+            request_id: self.last_request_id,
+            read_round: says.read_round,
+        }
+    }
+
+    fn probe(&mut self, next_index: LogIndex) {
+        self.state = State::Probe { outstanding: None };
+        self.next_index = next_index;
+        self.stale_through = self.last_request_id;
+    }
+}
+
+impl InFlight {
+    fn sent(&mut self, message: InFlightMessage) {
+        self.bytes += message.bytes;
+        self.messages.push_back(message);
+        self.stalled_ticks = 0;
+    }
+
+    /// Answers may come in another order than requests: one frees its own request, and all whose entries it covers.
+    fn answered(&mut self, request_id: u64, match_index: LogIndex) {
+        let before = self.messages.len();
+        self.messages.retain(|message| message.request_id != request_id && message.last > match_index);
+        self.bytes = self.messages.iter().map(|message| message.bytes).sum();
+        if self.messages.len() < before {
+            self.stalled_ticks = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What happened in the cluster, for those who tell it.
+
+use lograft_raft::{Append, Halt, ReadOutcome, RoleName, Write};
+use lograft_types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term};
+
+use super::{Cluster, Packet};
+
+/// Something that a step did.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A node's role, its term, or the leader that it knows.
+    Changed { node: NodeId, role: RoleName, term: Term, leader: Option<NodeId> },
+    /// A node hands a write to its disk.
+    Wrote {
+        node: NodeId,
+        hard_state: Option<HardState>,
+        entries: Vec<EntryId>,
+        /// What stood in the log at the place of these entries, and behind.
+        dropped: Vec<EntryId>,
+    },
+    /// A node knows what is committed.
+    Committed { node: NodeId, commit: LogIndex },
+    /// A message left a node. If the link is cut it is lost.
+    Sent { packet: Packet, lost: bool },
+    /// What came of a read.
+    Read(ReadOutcome),
+    /// A node stopped.
+    Halted { node: NodeId, halt: Halt },
+}
+
+/// The events since it was last read.
+#[derive(Default)]
+pub(super) struct Journal(Vec<Event>);
+
+impl Cluster {
+    /// Remembers events from here on.
+    pub(crate) fn keep_journal(&mut self) {
+        self.journal = Some(Journal::default());
+    }
+
+    /// The events since the last call.
+    pub(crate) fn take_journal(&mut self) -> Vec<Event> {
+        self.journal.as_mut().map(|journal| std::mem::take(&mut journal.0)).unwrap_or_default()
+    }
+
+    pub(super) fn note(&mut self, event: Event) {
+        if let Some(journal) = &mut self.journal {
+            journal.0.push(event);
+        }
+    }
+
+    pub(super) fn note_write(
+        &mut self,
+        node: NodeId,
+        write: &Write,
+        entries: &[EntryMeta],
+        log_before: Vec<EntryId>,
+    ) {
+        let entries: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+        let first = match write.append {
+            Append::Nothing => None,
+            Append::FromRequest { .. } | Append::Proposals { .. } | Append::NoOp { .. } => entries.first(),
+        };
+        let dropped = first.map_or_else(Vec::new, |first| {
+            log_before.into_iter().filter(|entry| entry.index >= first.index).collect()
+        });
+        self.note(Event::Wrote { node, hard_state: write.hard_state, entries, dropped });
+    }
+}

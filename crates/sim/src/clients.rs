@@ -1,0 +1,297 @@
+//! Simulated clients: what they ask, what they hear, and whether it can be true.
+//!
+//! Every answer names a revision, and the committed entries say what the store held at each: a read must have seen
+//! exactly that, a write must have done exactly that. A linearizable answer must not be older than any answer that
+//! somebody had heard before it was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::chance::Chance;
+use super::history::{Deed, History};
+use super::model::Model;
+use super::scenario::Scenario;
+use super::{Violation, ensure};
+use lograft_kv::{Command, Effect, Page};
+use lograft_node::{Answer, Consistency, ListRequest, Reply, Request, RequestError, Token};
+use lograft_types::Revision;
+
+/// A request that was asked and not answered.
+#[derive(Clone, Debug)]
+struct Asked {
+    node: usize,
+    request: Request,
+    /// The newest revision that somebody had heard of when it was asked.
+    floor: Revision,
+    /// When, on the history's clock.
+    moment: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    chance: Chance,
+    /// How many keys there are.
+    keys: u64,
+    pub(super) history: History,
+    /// The newest revision that was read at each node in its present life.
+    read_at: BTreeMap<usize, Revision>,
+    waiting: BTreeMap<Token, Asked>,
+    /// The newest revision in a linearizable answer.
+    heard: Revision,
+    /// Writes that were said to have had no effect, ever.
+    refused: BTreeSet<Bytes>,
+    /// Values that were committed.
+    committed: BTreeSet<Bytes>,
+    /// Revisions that were said to be an effective write's own.
+    claimed: BTreeSet<Revision>,
+    /// The answers that were heard, good or bad.
+    pub(super) answers: u64,
+    /// Writes that were acknowledged.
+    pub(super) acknowledged: u64,
+}
+
+impl Clients {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        Self {
+            chance: Chance::new(scenario.seed, 3),
+            keys: scenario.keys,
+            history: History::default(),
+            read_at: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            heard: Revision::EMPTY_STORE,
+            refused: BTreeSet::new(),
+            committed: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            answers: 0,
+            acknowledged: 0,
+        }
+    }
+
+    pub(super) fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
+    }
+
+    /// How many wait for an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether this one waits for an answer.
+    pub(super) fn waits(&self, token: Token) -> bool {
+        self.waiting.contains_key(&token)
+    }
+
+    /// A client asks a node.
+    pub(super) fn ask(&mut self, token: Token, node: usize, request: Request) {
+        let moment = self.history.now();
+        self.waiting.insert(token, Asked { node, request, floor: self.heard, moment });
+    }
+
+    /// The node is gone: whoever asked it will never hear.
+    pub(super) fn forget(&mut self, node: usize) {
+        self.read_at.remove(&node);
+        for (_, asked) in self.waiting.extract_if(.., |_, asked| asked.node == node) {
+            if let Request::Write(command) = &asked.request {
+                self.history.never_heard(command.key(), asked.moment, written(command));
+            }
+        }
+    }
+
+    /// Draws a request. The token makes the values of all Sets different.
+    pub(super) fn draw(&mut self, token: Token, model: &Model, scenario: &Scenario) -> Request {
+        let key = key_of(self.chance.below(scenario.keys));
+        let consistency =
+            if self.chance.percent(70) { Consistency::Linearizable } else { Consistency::Serializable };
+        match self.chance.below(100) {
+            0..35 => self.set(token, key, None, scenario),
+            35..50 => {
+                let condition = self.draw_condition(&key, model);
+                self.set(token, key, Some(condition), scenario)
+            }
+            50..57 => Request::Write(Command::Delete { key, if_mod_revision: None }),
+            57..62 => {
+                let condition = self.draw_condition(&key, model);
+                Request::Write(Command::Delete { key, if_mod_revision: Some(condition) })
+            }
+            62..88 => Request::Get { key, consistency },
+            88..96 => Request::List(ListRequest {
+                prefix: Bytes::from_static(b"k"),
+                start_after: if self.chance.percent(50) { key } else { Bytes::new() },
+                limit: u32::try_from(self.chance.between(1, 8)).expect("it is small"),
+                max_bytes: usize::MAX,
+                keys_only: self.chance.percent(30),
+                consistency,
+            }),
+            _ => Request::Barrier,
+        }
+    }
+
+    /// A Set whose value nobody else writes.
+    pub(super) fn set(
+        &mut self,
+        token: Token,
+        key: Bytes,
+        if_mod_revision: Option<Revision>,
+        scenario: &Scenario,
+    ) -> Request {
+        let filling = "x".repeat(self.chance.index(usize::try_from(scenario.value_bytes).unwrap_or(0) + 1));
+        let value = Bytes::from(format!("v{}{filling}", token.0));
+        Request::Write(Command::Set { key, value, if_mod_revision })
+    }
+
+    fn draw_condition(&mut self, key: &Bytes, model: &Model) -> Revision {
+        let now = model.get(key, model.revision()).map_or(0, |stored| stored.mod_revision.get());
+        let wrong = self.chance.below(model.revision().get() + 2);
+        Revision::new(self.chance.pick(&[0, now, now, now, wrong]))
+    }
+
+    /// An entry was committed.
+    pub(super) fn committed(&mut self, command: &Command) -> Result<(), Violation> {
+        if let Command::Set { value, .. } = command {
+            ensure!(!self.refused.contains(value), "{command:?} was committed and had been refused");
+            ensure!(self.committed.insert(value.clone()), "{command:?} was committed twice");
+        }
+        Ok(())
+    }
+
+    /// A client hears.
+    pub(super) fn answered(
+        &mut self,
+        token: Token,
+        result: &Result<Answer, RequestError>,
+        model: &Model,
+    ) -> Result<(), Violation> {
+        let asked = self.waiting.remove(&token);
+        let Some(asked) = asked else {
+            return Err(Violation::new(format!("{token:?} was answered and did not wait: {result:?}")));
+        };
+        self.answers += 1;
+        match result {
+            Ok(answer) => self.check(&asked, answer, model),
+            Err(error) => self.check_error(&asked, error),
+        }
+    }
+
+    fn check(&mut self, asked: &Asked, answer: &Answer, model: &Model) -> Result<(), Violation> {
+        let at = answer.header.revision;
+        ensure!(at <= model.revision(), "{asked:?} was answered from the future: {answer:?}");
+        let true_here = match (&asked.request, &answer.reply) {
+            (Request::Write(command), Reply::Applied(outcome)) => {
+                self.acknowledged += 1;
+                self.check_claim(asked, &outcome.effect, at)?;
+                at == outcome.revision && model.explains(command, outcome)
+            }
+            (Request::Get { key, .. }, Reply::Got(got)) => {
+                let there = model.get(key, at);
+                let keys_fit = got.as_ref().is_none_or(|got| got.key == *key);
+                keys_fit && got.as_ref().map(|got| &got.stored) == there
+            }
+            (Request::List(list), Reply::Listed(page)) => *page == model.list(list, at),
+            (Request::Barrier, Reply::Reached) => true,
+            _ => false,
+        };
+        ensure!(true_here, "{asked:?} was answered with what never was: {answer:?}");
+        self.remember(asked, &answer.reply);
+        if !matches!(asked.request, Request::Write(_)) {
+            let read_at = self.read_at.entry(asked.node).or_insert(Revision::EMPTY_STORE);
+            ensure!(at >= *read_at, "{asked:?} was answered with less than before at its node: {answer:?}");
+            *read_at = at;
+        }
+        if is_linearizable(&asked.request) {
+            ensure!(at >= asked.floor, "{asked:?} was answered with the past: {answer:?}");
+            self.heard = self.heard.max(at);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, asked: &Asked, reply: &Reply) {
+        match (&asked.request, reply) {
+            (Request::Write(command), Reply::Applied(outcome)) => {
+                if let Some(deed) = Deed::of_effect(written(command), &outcome.effect) {
+                    self.history.heard(command.key(), asked.moment, deed);
+                }
+            }
+            (Request::Get { key, consistency: Consistency::Linearizable }, Reply::Got(got)) => {
+                let value = got.as_ref().map(|got| got.stored.value.clone());
+                self.history.heard(key, asked.moment, Deed::Read(value));
+            }
+            (Request::List(list), Reply::Listed(page)) if is_linearizable(&asked.request) => {
+                self.remember_list(asked.moment, list, page);
+            }
+            _ => {}
+        }
+    }
+
+    /// A List has read every key in its range: those that it shows, and those that it does not.
+    fn remember_list(&mut self, moment: u64, list: &ListRequest, page: &Page) {
+        let last = page.items.last().map(|item| &item.key);
+        let heard = self.history.now();
+        for place in 0..self.keys {
+            let key = key_of(place);
+            let is_listed =
+                key.starts_with(&list.prefix) && (list.start_after.is_empty() || key > list.start_after);
+            if !is_listed || (page.more && Some(&key) > last) {
+                continue;
+            }
+            match page.items.iter().find(|item| item.key == key) {
+                Some(_) if list.keys_only => {}
+                Some(item) => {
+                    self.history.heard_at(heard, &key, moment, Deed::Read(Some(item.stored.value.clone())));
+                }
+                None => self.history.heard_at(heard, &key, moment, Deed::Read(None)),
+            }
+        }
+    }
+
+    /// An effective write's revision is its own.
+    fn check_claim(&mut self, asked: &Asked, effect: &Effect, at: Revision) -> Result<(), Violation> {
+        let effective = match effect {
+            Effect::Set { .. } => true,
+            Effect::Deleted { prev } => prev.is_some(),
+            Effect::ConditionFailed { .. } => false,
+        };
+        if effective {
+            ensure!(at > asked.floor, "{asked:?} has a revision that was known before: {at}");
+            ensure!(self.claimed.insert(at), "{asked:?} has the revision {at} of another write");
+        }
+        Ok(())
+    }
+
+    fn check_error(&mut self, asked: &Asked, error: &RequestError) -> Result<(), Violation> {
+        let Request::Write(command) = &asked.request else {
+            let unknown = matches!(error, RequestError::UnknownOutcome { .. });
+            ensure!(!unknown, "{asked:?} is a read, and its outcome is called unknown");
+            return Ok(());
+        };
+        let unknown = matches!(error, RequestError::UnknownOutcome { .. });
+        if unknown {
+            self.history.never_heard(command.key(), asked.moment, written(command));
+        } else if let Command::Set { value, .. } = command {
+            ensure!(!self.committed.contains(value), "{asked:?} was refused and is committed: {error}");
+            self.refused.insert(value.clone());
+        }
+        Ok(())
+    }
+}
+
+fn key_of(place: u64) -> Bytes {
+    Bytes::from(format!("k{place}"))
+}
+
+/// What a command leaves under its key if it has its effect.
+fn written(command: &Command) -> Option<Bytes> {
+    match command {
+        Command::Set { value, .. } => Some(value.clone()),
+        Command::Delete { .. } => None,
+    }
+}
+
+fn is_linearizable(request: &Request) -> bool {
+    match request {
+        Request::Write(_) | Request::Barrier => true,
+        Request::Get { consistency, .. } | Request::List(ListRequest { consistency, .. }) => {
+            *consistency == Consistency::Linearizable
+        }
+    }
+}

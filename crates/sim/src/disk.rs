@@ -1,0 +1,210 @@
+//! A simulated node's disk: the production log on a disk in memory, and beside it an exact record of what it was told.
+//!
+//! The record ([`Ledger`]) knows what must have survived, whatever the log believes: promises are checked against it,
+//! and after each start what the log recovered must be a prefix of the stream of records that was written, and no
+//! shorter than what was flushed.
+
+use std::path::Path;
+
+use super::chance::Chance;
+use super::ledger::{Image, Ledger};
+use super::scenario::Scenario;
+use super::{Violation, ensure};
+use lograft_mem_os::MemOs;
+use lograft_os::Os as _;
+use lograft_storage::{Log, LogError, LogOptions, LogReport, Recovered};
+use lograft_types::{Identity, LogWrite, WriteSeq};
+
+/// Where the log is on each disk.
+const DIR: &str = "/sim";
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    os: MemOs,
+    identity: Identity,
+    options: LogOptions,
+    /// `None` while the node is down.
+    log: Option<Log<MemOs>>,
+    ledger: Ledger,
+    persisted: WriteSeq,
+    /// The process was killed, and the page cache lives: all that was written must come back.
+    cache_survived: bool,
+    /// The last write went into a new segment.
+    has_rolled: bool,
+}
+
+impl Disk {
+    pub(super) fn new(identity: Identity, scenario: &Scenario) -> Self {
+        let options = LogOptions {
+            min_segment_bytes: scenario.min_segment_bytes,
+            max_segment_bytes: scenario.max_segment_bytes.max(scenario.min_segment_bytes),
+            reserve_bytes: 4 << 10,
+        };
+        Self {
+            os: MemOs::new(),
+            identity,
+            options,
+            log: None,
+            ledger: Ledger::default(),
+            persisted: WriteSeq::ZERO,
+            cache_survived: false,
+            has_rolled: false,
+        }
+    }
+
+    /// What is durable for certain.
+    pub(super) fn durable(&self) -> &Image {
+        self.ledger.durable()
+    }
+
+    /// What was written, durable or not.
+    pub(super) fn written(&self) -> &Image {
+        self.ledger.written()
+    }
+
+    pub(super) fn log(&self) -> &Log<MemOs> {
+        self.log.as_ref().expect("the node is up")
+    }
+
+    fn log_mut(&mut self) -> &mut Log<MemOs> {
+        self.log.as_mut().expect("the node is up")
+    }
+
+    /// Recovers the log; what comes back is checked against what was written.
+    pub(super) fn open(&mut self) -> Result<(Recovered, LogReport), Violation> {
+        let opened = Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options);
+        let (log, recovered) =
+            opened.map_err(|error| Violation::new(format!("the log does not open: {error}")))?;
+        let found = self.ledger.judge(&log, &recovered)?;
+        if self.cache_survived && found != *self.ledger.written() {
+            return Err(Violation::new("a killed process finds less than it had written"));
+        }
+        self.cache_survived = false;
+        self.ledger.recovered(found);
+        self.persisted = WriteSeq::ZERO;
+        self.log = Some(log);
+        self.prepare();
+        Ok((recovered, self.report(None)))
+    }
+
+    pub(super) fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        // Also a write that fails in its middle may leave a part of itself.
+        self.ledger.append(write);
+        let flushes = self.os.counts().flushes;
+        let appended = self.log_mut().append_write(write);
+        // Appending flushes nothing but a segment that has ended.
+        self.has_rolled = self.os.counts().flushes > flushes;
+        if matches!(appended, Err(LogError::NoRoom { .. } | LogError::OutOfOrder(_))) {
+            self.ledger.withdraw();
+        }
+        appended
+    }
+
+    /// Whether the last write went into a new segment.
+    pub(super) fn has_rolled(&self) -> bool {
+        self.has_rolled
+    }
+
+    /// Flushes what was appended, and prepares the next segment where one is wanted.
+    pub(super) fn flush(&mut self) -> LogReport {
+        match self.log_mut().flush() {
+            Ok(persisted) => {
+                self.ledger.flushed(persisted);
+                self.persisted = persisted;
+                self.prepare();
+                self.report(None)
+            }
+            Err(error) => self.report(Some(error.to_string())),
+        }
+    }
+
+    /// The node is idle, or stops: the tail is proved.
+    pub(super) fn mark(&mut self) -> LogReport {
+        match self.log_mut().mark() {
+            Ok(()) => self.flush(),
+            Err(error) => self.report(Some(error.to_string())),
+        }
+    }
+
+    fn prepare(&mut self) {
+        // A full disk is no error here: the log reports it, and is asked again after the next flush.
+        let _ = self.log_mut().prepare_next();
+    }
+
+    fn report(&self, failed: Option<String>) -> LogReport {
+        let log = self.log();
+        let space = log.budget();
+        LogReport {
+            persisted: self.persisted,
+            budget_bytes: space.budget_bytes,
+            disk_full: space.disk_full,
+            log_size_bytes: log.size_bytes(),
+            failed,
+        }
+    }
+
+    /// Power is cut in the middle of a recovery, after so many changes of the disk.
+    pub(super) fn interrupt_recovery(&mut self, changes: u64, seed: u64) {
+        self.os.stop_after(changes);
+        // Whether it came to its end or not: nobody has heard of it.
+        drop(Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options));
+        self.power_cut(seed);
+    }
+
+    /// A bit flips in a copy of the disk right after a start, when a mark proves all that there is: whoever opens the copy
+    /// either hears of it or finds everything.
+    pub(super) fn check_bit_flip(&self, seed: u64) -> Result<(), Violation> {
+        let mut chance = Chance::new(seed, 7);
+        let dir = Path::new(DIR);
+        let names = self.os.list(dir).unwrap_or_default();
+        let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".log")).collect();
+        let path = dir.join(segments[chance.index(segments.len())]);
+        let bytes = self.os.contents(&path).unwrap_or_default();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+        let within = if chance.percent(90) { used } else { bytes.len() };
+        let bit = chance.below(8 * within as u64);
+        let copy = self.os.kill();
+        copy.flip_bit(&path, bit);
+        let Ok((log, recovered)) = Log::open(copy, dir, self.identity, self.options) else { return Ok(()) };
+        let durable = self.ledger.durable();
+        let whole = Image::of(&log, &recovered).is_ok_and(|found| found == *durable);
+        ensure!(
+            whole,
+            "bit {bit} of {} was flipped, and it cost something in silence: {:?} and {} entries of {}",
+            path.display(),
+            recovered.hard_state,
+            recovered.entries.len(),
+            durable.in_short(),
+        );
+        Ok(())
+    }
+
+    /// Every operation fails after so many further ones that change the disk.
+    pub(super) fn stop_after(&self, operations: u64) {
+        self.os.stop_after(operations);
+    }
+
+    pub(super) fn power_cut(&mut self, seed: u64) {
+        self.log = None;
+        self.cache_survived = false;
+        self.os = self.os.crash(seed);
+    }
+
+    /// The process is gone; the page cache is not.
+    ///
+    /// After a flush that failed the cache cannot be believed: recovery drops it.
+    pub(super) fn kill(&mut self, flush_failed: bool) {
+        self.log = None;
+        self.cache_survived = !flush_failed;
+        self.os = self.os.kill();
+    }
+
+    pub(super) fn fail_next_flush(&self) {
+        self.os.fail_next_flush();
+    }
+
+    /// So much room is left on the disk.
+    pub(super) fn set_free_bytes(&self, bytes: u64) {
+        self.os.set_free_bytes(bytes);
+    }
+}

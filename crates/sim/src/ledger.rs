@@ -1,0 +1,212 @@
+//! What was written to a log, and what of it is durable for certain: the judge of all that a recovery brings back.
+//!
+//! A recovered log must hold all that was durable and, behind that, a part of what was written since: up to some record
+//! of it, and nothing else. A term without its vote, an entry that nobody wrote, or one that was replaced is found.
+
+use std::collections::VecDeque;
+
+use super::Violation;
+use lograft_storage::{Log, Os, Recovered};
+use lograft_types::{Entry, EntryId, EntryMeta, HardState, LogIndex, LogWrite, WriteSeq};
+
+/// What a log holds: the term and the vote, and the entries behind a base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) hard_state: HardState,
+    base: EntryId,
+    entries: Vec<Entry>,
+}
+
+impl Image {
+    /// What an opened log holds.
+    pub(super) fn of<O: Os>(log: &Log<O>, recovered: &Recovered) -> Result<Self, Violation> {
+        let &Recovered { hard_state, base, .. } = recovered;
+        let entries = match recovered.entries.last() {
+            Some(last) => log.reader().read(base.index.next(), last.id.index, usize::MAX),
+            None => Ok(Vec::new()),
+        };
+        let entries =
+            entries.map_err(|error| Violation::new(format!("recovered, but unreadable: {error}")))?;
+        let agrees = |(entry, meta): (&Entry, &EntryMeta)| {
+            entry.id == meta.id && entry.payload.len() == meta.size_bytes as usize
+        };
+        if entries.len() != recovered.entries.len() || !entries.iter().zip(&recovered.entries).all(agrees) {
+            return Err(Violation::new("what can be read is not what recovery has told"));
+        }
+        Ok(Self { hard_state, base, entries })
+    }
+
+    pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        let place = index.distance_from(self.base.index)?.checked_sub(1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// Whether this entry, or the base, is there.
+    pub(super) fn holds(&self, id: EntryId) -> bool {
+        id == self.base || self.entry(id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    /// The last entry, or the base.
+    pub(super) fn last(&self) -> EntryId {
+        self.entries.last().map_or(self.base, |entry| entry.id)
+    }
+
+    pub(super) fn last_index(&self) -> LogIndex {
+        self.last().index
+    }
+
+    pub(super) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        let place = entry.id.index.distance_from(self.base.index).and_then(|place| place.checked_sub(1));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        self.entries.truncate(place.expect("entries stand behind the base"));
+        self.entries.push(entry.clone());
+    }
+
+    /// Takes in what was written, record by record, until `enough` says so. Returns whether it did.
+    fn take(&mut self, written: &Written, mut enough: impl FnMut(&Self) -> bool) -> bool {
+        match written {
+            Written::Write(write) => {
+                if let Some(hard_state) = write.hard_state {
+                    self.hard_state = hard_state;
+                    if enough(self) {
+                        return true;
+                    }
+                }
+                for entry in &write.entries {
+                    self.put(entry);
+                    if enough(self) {
+                        return true;
+                    }
+                }
+                false
+            }
+            Written::Reset(_, base) => {
+                self.base = *base;
+                self.entries.clear();
+                enough(self)
+            }
+        }
+    }
+
+    fn take_all(&mut self, written: &Written) {
+        self.take(written, |_| false);
+    }
+}
+
+/// Something that was written to a log.
+#[derive(Clone, Debug)]
+enum Written {
+    Write(LogWrite),
+    /// Behind this write all entries were dropped.
+    Reset(WriteSeq, EntryId),
+}
+
+impl Written {
+    fn seq(&self) -> WriteSeq {
+        match self {
+            Self::Write(write) => write.seq,
+            Self::Reset(seq, _) => *seq,
+        }
+    }
+}
+
+/// What was written to one log.
+///
+/// # Invariants
+/// - `written` is `durable` and all of `unflushed`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    durable: Image,
+    written: Image,
+    unflushed: VecDeque<Written>,
+}
+
+impl Ledger {
+    /// What is durable for certain.
+    pub(super) fn durable(&self) -> &Image {
+        &self.durable
+    }
+
+    /// What was written, durable or not.
+    pub(super) fn written(&self) -> &Image {
+        &self.written
+    }
+
+    /// Whether all that was written is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.unflushed.is_empty()
+    }
+
+    /// The log is told to append this. From now on a crash may leave a part of it.
+    pub(super) fn append(&mut self, write: &LogWrite) {
+        self.put(Written::Write(write.clone()));
+    }
+
+    /// The log is told to drop all entries, behind this write.
+    pub(super) fn reset(&mut self, behind: WriteSeq, base: EntryId) {
+        self.put(Written::Reset(behind, base));
+    }
+
+    fn put(&mut self, written: Written) {
+        self.written.take_all(&written);
+        self.unflushed.push_back(written);
+    }
+
+    /// The log refused what it was told last, and has written nothing of it.
+    pub(super) fn withdraw(&mut self) {
+        self.unflushed.pop_back();
+        self.written = self.durable.clone();
+        for written in &self.unflushed {
+            self.written.take_all(written);
+        }
+    }
+
+    /// The log reports everything up to this write as durable.
+    pub(super) fn flushed(&mut self, persisted: WriteSeq) {
+        while let Some(written) = self.unflushed.pop_front_if(|written| written.seq() <= persisted) {
+            self.durable.take_all(&written);
+        }
+    }
+
+    /// A recovery has brought this back: it is what there is from now on.
+    pub(super) fn recovered(&mut self, image: Image) {
+        self.written = image.clone();
+        self.durable = image;
+        self.unflushed.clear();
+    }
+
+    /// What a recovery has brought back, if the writes can have left it.
+    pub(super) fn judge<O: Os>(&self, log: &Log<O>, recovered: &Recovered) -> Result<Image, Violation> {
+        let found = Image::of(log, recovered)?;
+        if found == self.durable {
+            return Ok(found);
+        }
+        let mut image = self.durable.clone();
+        let is_it = |image: &Image| *image == found;
+        if self.unflushed.iter().any(|written| image.take(written, is_it)) {
+            return Ok(found);
+        }
+        Err(Violation::new(format!(
+            "recovered {}; durable were {}, unflushed {:?}",
+            found.in_short(),
+            self.durable.in_short(),
+            self.unflushed,
+        )))
+    }
+}
+
+impl Image {
+    /// Term, vote and reach, without payloads.
+    pub(super) fn in_short(&self) -> String {
+        let Self { hard_state, base, entries } = self;
+        format!("{hard_state:?} and {} entries behind {base} up to {}", entries.len(), self.last())
+    }
+}

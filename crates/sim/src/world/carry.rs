@@ -1,0 +1,263 @@
+//! What a node's turn asks for is carried out, and checked on its way out.
+
+use super::{Happening, Machine, World, place_of, role_number};
+use crate::checks::{Checks, Leaving};
+use crate::network::{Asker, Body, Packet};
+use crate::{Violation, ensure};
+use lograft_node::{
+    Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest,
+    Replied, Token,
+};
+use lograft_raft::AppendEntries;
+use lograft_storage::LogError;
+use lograft_types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term};
+
+impl World<'_> {
+    /// Carries out what a turn asks for that began in `term_before`.
+    pub(super) fn carry_out(
+        &mut self,
+        at: usize,
+        term_before: Term,
+        effects: Effects,
+    ) -> Result<(), Violation> {
+        for write in effects.writes {
+            if !self.append(at, &write)? {
+                return Ok(());
+            }
+        }
+        self.check_turn(at)?;
+        for (to, message) in effects.messages {
+            self.checks.message_leaves(&message, self.leaving(at, term_before))?;
+            self.send_message(at, place_of(to), message);
+        }
+        for answer in effects.answers {
+            self.send_answer(at, term_before, answer)?;
+        }
+        for (token, replied) in effects.replies {
+            self.reply(at, token, replied)?;
+        }
+        for forward in effects.forwards {
+            let asker = Asker { node: at, life: self.machines[at].life, id: forward.id };
+            self.awaited.insert(asker);
+            if self.faults_are_on && self.timing.percent(3) {
+                // The queue to the leader was full.
+                self.forward_done(asker, Err(ForwardFailure::NotTaken));
+                continue;
+            }
+            let body = Body::Forward { asker, request: forward.request, timeout_ms: forward.timeout_ms };
+            self.send(Packet { from: at, to: place_of(forward.to), body });
+        }
+        if let Some(load) = effects.load {
+            let life = self.machines[at].life;
+            let in_us = self.timing.below(2_000);
+            self.plan(in_us, Happening::Load { at, life, load });
+        }
+        Ok(())
+    }
+
+    fn leaving(&self, at: usize, term_before: Term) -> Leaving<'_> {
+        let Machine { identity, disk, .. } = &self.machines[at];
+        Leaving { from: identity.node, term_before, durable: disk.durable() }
+    }
+
+    /// Hands a write to the log. Returns whether the node still lives.
+    fn append(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
+        self.trace.note(self.now_us, || format!("n{} writes {write:?}", at + 1));
+        if let Some(HardState { term, vote: Some(vote) }) = write.hard_state {
+            let own = vote == self.machines[at].identity.node;
+            ensure!(
+                own || self.votes_asked.contains(&(at, vote, term)),
+                "votes for {vote} in term {term}, and was not asked"
+            );
+        }
+        self.checks.writes(at, self.machines[at].disk.written(), &write.entries)?;
+        // The node hands in no more commands than the log said it has room for, full disk or not.
+        let has_commands = write.entries.iter().any(|entry| entry.kind == EntryKind::Normal);
+        let machine = &mut self.machines[at];
+        match machine.disk.append(write) {
+            Ok(()) => {}
+            // The reserve for votes is used up on a disk that stays full, or the flush of a full segment failed: the
+            // process ends.
+            Err(error)
+                if (machine.disk_is_full && !has_commands && matches!(error, LogError::NoRoom { .. }))
+                    || machine.disk_stops
+                    || machine.flush_will_fail =>
+            {
+                self.fall_after_log_failure(at)?;
+                return Ok(false);
+            }
+            Err(error) => return Err(Violation::new(format!("write {write:?} failed: {error}"))),
+        }
+        self.plan_flush(at);
+        // Whoever learns of a new term by its entries writes both at once: they must not come apart.
+        let is_joint = write.hard_state.is_some() && !write.entries.is_empty();
+        if is_joint && self.faults_are_on && self.mischief.percent(self.scenario.ambush_percent / 2) {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(self.scenario.flush_us);
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
+        // A crash while the log rolls.
+        if self.machines[at].disk.has_rolled()
+            && self.faults_are_on
+            && self.mischief.percent(self.scenario.ambush_percent / 2)
+        {
+            let life = self.machines[at].life;
+            let in_us = self.mischief.below(self.scenario.flush_us);
+            self.plan(in_us, Happening::PowerCut { at, life });
+        }
+        Ok(true)
+    }
+
+    pub(super) fn plan_flush(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        if !machine.flush_planned {
+            machine.flush_planned = true;
+            let life = machine.life;
+            let slower = if machine.disk_is_slow { 30 } else { 1 };
+            let stall_us = std::mem::take(&mut machine.flush_stall_us);
+            // In the end the disks are fast: an election cannot be won in less time than a flush takes.
+            let longest_us = if self.faults_are_on { self.scenario.flush_us * slower } else { 1_000 };
+            let in_us = stall_us + self.timing.between(80, longest_us);
+            self.plan(in_us, Happening::Flush { at, life });
+        }
+    }
+
+    fn check_turn(&mut self, at: usize) -> Result<(), Violation> {
+        let disks: Vec<_> = self.machines.iter().map(|machine| &machine.disk).collect();
+        let machine = &self.machines[at];
+        let node = machine.node.as_ref().expect("only a living node takes a turn");
+        let terms_led = self.checks.terms_led();
+        self.checks.after_turn(at, machine.life, node, &disks, &mut self.clients)?;
+        let won = self.checks.terms_led() > terms_led;
+        let raft = node.raft();
+        let hash = node.store().state_hash();
+        let numbers = [
+            raft.term().get(),
+            role_number(raft.role()),
+            raft.commit().get(),
+            node.applied().get(),
+            u64::try_from(hash & u128::from(u64::MAX)).expect("masked"),
+        ];
+        self.trace.mix(&numbers);
+        self.trace.note(self.now_us, || {
+            format!(
+                "n{} is {} of term {}, last {}, commit {}, applied {}",
+                at + 1,
+                raft.role().as_str(),
+                raft.term(),
+                raft.last(),
+                raft.commit(),
+                node.applied()
+            )
+        });
+        if won {
+            self.ambush(at);
+        }
+        Ok(())
+    }
+
+    fn send_message(&mut self, at: usize, to: usize, mut message: PeerMessage) {
+        if let PeerMessage::Heartbeat(request) | PeerMessage::Append { request, .. } = &mut message
+            && self.faults_are_on
+            && self.mischief.percent(self.scenario.whole_commit_percent)
+            && let Some(node) = &self.machines[at].node
+            && node.raft().is_leader()
+        {
+            request.commit = node.raft().commit();
+        }
+        let request = match message {
+            PeerMessage::Heartbeat(request) => {
+                append_of(self.machines[at].identity.node, &request, Vec::new())
+            }
+            PeerMessage::Append { request, payloads: Payloads::Cached(entries) } => {
+                append_of(self.machines[at].identity.node, &request, entries)
+            }
+            PeerMessage::Append { request, payloads: Payloads::InLog } => {
+                let life = self.machines[at].life;
+                let in_us = self.timing.below(2_000);
+                self.plan(in_us, Happening::Depart { at, life, to, request });
+                return;
+            }
+            PeerMessage::Vote(vote) => PeerRequest::Vote { candidate: self.machines[at].identity.node, vote },
+        };
+        self.send_request(at, to, request);
+    }
+
+    /// Entries for a peer are read from the log; if they were replaced meanwhile, the message is dropped.
+    pub(super) fn depart(&mut self, at: usize, to: usize, request: &AppendEntries) {
+        let (Some(first), Some(last)) = (request.entries.first(), request.entries.last()) else { return };
+        let reader = self.machines[at].disk.log().reader();
+        let Ok(entries) = reader.read(first.id.index, last.id.index, usize::MAX) else { return };
+        if entries.iter().map(|entry| entry.id).eq(request.entries.iter().map(|meta| meta.id)) {
+            let request = append_of(self.machines[at].identity.node, request, entries);
+            self.send_request(at, to, request);
+        }
+    }
+
+    fn send_request(&mut self, at: usize, to: usize, request: PeerRequest) {
+        let envelope = Envelope::between(self.machines[at].identity, self.machines[to].identity.node);
+        self.send(Packet { from: at, to, body: Body::Request { envelope, request } });
+    }
+
+    fn send(&mut self, packet: Packet) {
+        let arrivals = self.network.arrivals(&packet, self.now_us, &self.scenario);
+        if arrivals.is_empty() {
+            self.trace.note(self.now_us, || format!("lost: {packet:?}"));
+            if let Some(asker) = packet.asker() {
+                self.lose_forward(asker);
+            }
+        }
+        for at_us in arrivals {
+            self.plan(at_us - self.now_us, Happening::Deliver(packet.clone()));
+        }
+    }
+
+    fn send_answer(&mut self, at: usize, term_before: Term, answer: PeerAnswer) -> Result<(), Violation> {
+        let exchange = self.exchanges.remove(&answer.reply_to);
+        let Some(exchange) = exchange.filter(|exchange| exchange.at == at) else {
+            return Err(Violation::new(format!("answered again: {answer:?}")));
+        };
+        let (to, response) = answer
+            .answer
+            .map_err(|refusal| Violation::new(format!("an honest peer is refused: {refusal}")))?;
+        ensure!(place_of(to) == exchange.asker, "an answer for {to}, and n{} asked", exchange.asker + 1);
+        Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
+        let envelope = Envelope::between(self.machines[at].identity, to);
+        self.send(Packet { from: at, to: exchange.asker, body: Body::Response { envelope, response } });
+        Ok(())
+    }
+
+    /// An answer for a client, or for a peer that forwarded.
+    pub(super) fn reply(&mut self, at: usize, token: Token, replied: Replied) -> Result<(), Violation> {
+        self.trace.note(self.now_us, || format!("n{} answers {}: {replied:?}", at + 1, token.0));
+        match replied {
+            Replied::Client(result) => self.clients.answered(token, &result, &self.checks.model),
+            Replied::Forwarded(result) => {
+                let Some((_, asker)) = self.forwarded.remove(&token).filter(|(asked, _)| *asked == at) else {
+                    return Err(Violation::new(format!("{token:?} was answered and did not wait")));
+                };
+                self.send(Packet { from: at, to: asker.node, body: Body::ForwardAnswer { asker, result } });
+                Ok(())
+            }
+        }
+    }
+
+    /// A node will notice something soon.
+    pub(super) fn notice(&mut self, at: usize, event: Event) {
+        let life = self.machines[at].life;
+        let in_us = self.timing.below(2_000);
+        self.plan(in_us, Happening::Notice { at, life, event });
+    }
+}
+
+fn append_of(leader: NodeId, request: &AppendEntries, entries: Vec<Entry>) -> PeerRequest {
+    PeerRequest::Append(Append {
+        term: request.term,
+        leader,
+        prev: request.prev,
+        entries,
+        commit: request.commit,
+        request_id: request.request_id,
+        read_round: request.read_round,
+    })
+}

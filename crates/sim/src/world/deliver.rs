@@ -1,0 +1,86 @@
+//! What arrives from other nodes, and what becomes of forwarded requests.
+
+use super::{Exchange, Happening, World, id_of};
+use crate::checks::Named;
+use crate::network::{Asker, Body, Packet};
+use crate::scenario::ELECTION_US;
+use lograft_node::{Event, ForwardFailure, PeerRequest, RequestError, Token};
+use lograft_raft::ReplyTo;
+use lograft_types::NodeId;
+
+impl World<'_> {
+    pub(super) fn deliver(&mut self, packet: Packet) {
+        let Packet { from, to, .. } = packet;
+        if self.network.is_cut(from, to) || self.machines[to].node.is_none() {
+            if let Some(asker) = packet.asker() {
+                self.lose_forward(asker);
+            }
+            return;
+        }
+        self.delivered += 1;
+        match packet.body {
+            Body::Request { envelope, request } => {
+                let reply_to = ReplyTo(self.number());
+                if let PeerRequest::Vote { candidate, vote } = &request
+                    && !vote.pre_vote
+                {
+                    self.votes_asked.insert((to, *candidate, vote.term));
+                }
+                let named = match &request {
+                    PeerRequest::Append(append) => Some(Named {
+                        prev: append.prev,
+                        entries: append.entries.iter().map(|entry| entry.id).collect(),
+                    }),
+                    PeerRequest::Vote { .. } => None,
+                };
+                self.exchanges.insert(reply_to, Exchange { at: to, asker: from, named });
+                self.post(to, Event::PeerRequest { envelope, reply_to, request });
+            }
+            Body::Response { envelope, response } => {
+                self.post(to, Event::PeerResponse { envelope, response });
+            }
+            Body::Forward { asker, request, timeout_ms } => {
+                let token = Token(self.number());
+                self.forwarded.insert(token, (to, asker));
+                self.post(to, Event::Forwarded { token, request, timeout_ms });
+            }
+            Body::ForwardAnswer { asker, result } => {
+                self.forward_done(asker, result.map_err(|error| as_failure(error, id_of(from))));
+            }
+        }
+    }
+
+    pub(super) fn forward_done(
+        &mut self,
+        asker: Asker,
+        result: Result<lograft_node::ForwardAnswer, ForwardFailure>,
+    ) {
+        if self.awaited.remove(&asker) && self.lives(asker.node, asker.life) {
+            self.post(asker.node, Event::ForwardDone { id: asker.id, result });
+        }
+    }
+
+    pub(super) fn lose_forward(&mut self, asker: Asker) {
+        let in_us = self.timing.below(ELECTION_US / 2);
+        self.plan(in_us, Happening::ForwardLost(asker));
+    }
+}
+
+/// What an asker hears of a leader's error, as the links have it.
+fn as_failure(error: RequestError, leader: NodeId) -> ForwardFailure {
+    match error {
+        RequestError::NotLeader { .. } => ForwardFailure::NotTaken,
+        RequestError::DiskFull { .. } => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
+        RequestError::Replaced => ForwardFailure::Refused(RequestError::Replaced),
+        RequestError::UnknownOutcome { reason } => ForwardFailure::Lost { reason },
+        RequestError::Overloaded { .. }
+        | RequestError::LeaderOverloaded(_)
+        | RequestError::NoLeader { .. }
+        | RequestError::Refused(_)
+        | RequestError::ShuttingDown
+        | RequestError::ReadTimedOut { .. }
+        | RequestError::ReadBehind { .. } => {
+            ForwardFailure::Refused(RequestError::Refused(error.to_string()))
+        }
+    }
+}

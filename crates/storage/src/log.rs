@@ -1,0 +1,519 @@
+//! The log: one stream of records in segments that are written through a mapping.
+//!
+//! Nothing durable is ever overwritten. Appending copies records behind the last one; replacing entries from an index on
+//! is appending too, as an entry drops what stood at its index and behind. A flush makes everything durable that was
+//! appended before it. When a segment is full, its last record says so, it is flushed, and only then the first byte
+//! of the next one is written; the next one was prepared long before.
+//!
+//! The log is synchronous and does nothing by itself: [`super::LogThread`] drives it in a node, a simulator step
+//! by step.
+//!
+//! # Room
+//! A write that was accepted must not fail for want of room. [`Log::budget`] says how many bytes of records may still be
+//! handed in; a reserve is kept back for terms, votes and a new leader's first entry, which are written beside the
+//! budget.
+//!
+//! Caveats: segments are not removed yet, so the log grows. On a disk that stays full, terms and votes use the
+//! reserve up in the end (48 bytes each); then the log fails with [`LogError::NoRoom`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use super::error::LogError;
+use super::reader::{Index, LogReader, Slot};
+use super::record::{
+    self, HEADER_BYTES, Record, RecordKind, START_PAYLOAD_BYTES, SegmentStart, record_size_bytes,
+};
+use super::recovery::Repair;
+use super::segment::{FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegment, SegmentHeader};
+use super::state::{State, plausible};
+use lograft_os::threads::{RwLock, RwLockWriteGuard};
+use lograft_os::{Os, Segment};
+use lograft_types::mark;
+use lograft_types::{Entry, EntryId, EntryMeta, HardState, Identity, LogIndex, LogWrite, Term, WriteSeq};
+
+mod open;
+
+/// The record that ends a segment.
+const SEGMENT_END_BYTES: u64 = HEADER_BYTES as u64;
+/// What a segment holds beside its records: its header's page, its start and its end.
+const SEGMENT_FRAME_BYTES: u64 = FIRST_RECORD + record_size_bytes(START_PAYLOAD_BYTES) + SEGMENT_END_BYTES;
+const MARK_BYTES: u64 = HEADER_BYTES as u64;
+const HARD_STATE_BYTES: u64 = record_size_bytes(8);
+
+/// The sizes of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The first segment's size. Each further one has twice the size of the one before.
+    pub min_segment_bytes: u64,
+    /// Where segments stop doubling; at most 1 GiB.
+    pub max_segment_bytes: u64,
+    /// What is kept back for terms, votes and a new leader's first entry.
+    pub reserve_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { min_segment_bytes: 1 << 20, max_segment_bytes: 64 << 20, reserve_bytes: 64 << 10 }
+    }
+}
+
+/// What was there when the log was opened. All of it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The term and the vote.
+    pub hard_state: HardState,
+    /// The entry behind which the log begins.
+    pub base: EntryId,
+    /// The entries behind the base.
+    pub entries: Vec<EntryMeta>,
+    /// The number that the first write has to have.
+    pub next_write: WriteSeq,
+    /// A torn write that was cut: a power cut left it, and nobody was promised it.
+    pub repaired: Option<Repair>,
+}
+
+/// How much may be handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// So many bytes of records (see [`record_size_bytes`]) behind what was appended fit for certain. Terms, votes and
+    /// entries without a command come out of the reserve and do not count.
+    pub budget_bytes: u64,
+    /// The next segment could not be prepared: when the budget is used up there is no more.
+    pub disk_full: bool,
+}
+
+/// The log of one node.
+///
+/// # Invariants
+/// - `active.durable ≤ active.tail`, and everything in older segments is durable.
+/// - The segments' ids are consecutive: the sealed ones, the active one, the prepared ones.
+#[derive(Debug)]
+pub struct Log<O: Os> {
+    os: O,
+    dir: PathBuf,
+    identity: Identity,
+    options: LogOptions,
+    state: State,
+    index: Arc<RwLock<Index>>,
+    active: Active<O>,
+    prepared: Vec<PreparedSegment<O>>,
+    /// A preparation was handed out and has not come back.
+    preparing: bool,
+    disk_full: bool,
+    written: WriteSeq,
+    sealed_bytes: u64,
+    poisoned: Option<String>,
+    /// A record while it is encoded.
+    scratch: Vec<u8>,
+}
+
+/// The segment that is written.
+#[derive(Debug)]
+struct Active<O: Os> {
+    header: SegmentHeader,
+    segment: O::Segment,
+    /// Where the next record goes.
+    tail: u64,
+    /// Up to here it is durable.
+    durable: u64,
+    last_crc: u32,
+    last_kind: RecordKind,
+}
+
+impl<O: Os> Active<O> {
+    /// A prepared segment, about to get its first record.
+    fn fresh(PreparedSegment { header, segment }: PreparedSegment<O>) -> Self {
+        Self {
+            header,
+            segment,
+            tail: FIRST_RECORD,
+            durable: FIRST_RECORD,
+            last_crc: 0,
+            last_kind: RecordKind::SegmentStart,
+        }
+    }
+
+    /// The room for records, less that for the record that ends the segment.
+    fn free_bytes(&self) -> u64 {
+        self.header.size_bytes.saturating_sub(self.tail).saturating_sub(SEGMENT_END_BYTES)
+    }
+}
+
+/// The room for records in an unused segment.
+fn capacity(segment_bytes: u64) -> u64 {
+    segment_bytes.saturating_sub(SEGMENT_FRAME_BYTES)
+}
+
+impl<O: Os> Log<O> {
+    /// Copies a write into the log: its term and vote, then its entries. It is durable after the next
+    /// [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`LogError::OutOfOrder`] and [`LogError::NoRoom`]: nothing was written. Any other error closes the log.
+    pub fn append_write(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        self.check_open()?;
+        if write.seq <= self.written {
+            let reason = format!("write {} after write {}", write.seq, self.written);
+            return Err(LogError::OutOfOrder(reason));
+        }
+        if let Some(hard_state) = write.hard_state {
+            self.state.check_hard_state(hard_state).map_err(LogError::OutOfOrder)?;
+        }
+        self.check_entries(&write.entries)?;
+        let hard_state_bytes = write.hard_state.map(|_| HARD_STATE_BYTES);
+        self.make_room(hard_state_bytes.into_iter().chain(write.entries.iter().map(entry_bytes)))?;
+        if let Some(hard_state) = write.hard_state {
+            self.put_hard_state(hard_state)?;
+        }
+        self.put_entries(&write.entries)?;
+        self.written = write.seq;
+        Ok(())
+    }
+
+    /// Appends an entry behind the last one.
+    ///
+    /// # Errors
+    /// As [`Self::append_write`].
+    pub fn append(&mut self, entry: &Entry) -> Result<(), LogError> {
+        if Some(entry.id.index) != self.state.last().index.checked_add(1) {
+            let reason = format!("entry {} appended behind {}", entry.id, self.state.last());
+            return Err(LogError::OutOfOrder(reason));
+        }
+        self.replace(entry.id.index, std::slice::from_ref(entry))
+    }
+
+    /// Replaces the entries from an index on with others. Where these end, the log ends.
+    ///
+    /// # Errors
+    /// As [`Self::append_write`].
+    pub fn replace(&mut self, from: LogIndex, entries: &[Entry]) -> Result<(), LogError> {
+        self.check_open()?;
+        if entries.first().is_none_or(|entry| entry.id.index != from) {
+            return Err(LogError::OutOfOrder(format!("the entries do not begin at {from}")));
+        }
+        self.check_entries(entries)?;
+        self.make_room(entries.iter().map(entry_bytes))?;
+        self.put_entries(entries)
+    }
+
+    /// Drops all entries: the log begins behind `base`, as after an installed snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::append_write`].
+    pub fn reset(&mut self, base: EntryId) -> Result<(), LogError> {
+        self.check_open()?;
+        plausible(base).map_err(LogError::OutOfOrder)?;
+        self.make_room([record_size_bytes(0)].into_iter())?;
+        self.put(RecordKind::Reset, base.index, base.term, &[])?;
+        self.state.reset(base);
+        self.locked().reset(base.index);
+        Ok(())
+    }
+
+    /// Makes everything durable that was appended. Returns the number of the last write that is.
+    ///
+    /// # Errors
+    /// The disk failed: the log is closed, as nobody can know what the disk holds.
+    pub fn flush(&mut self) -> Result<WriteSeq, LogError> {
+        self.check_open()?;
+        if self.active.durable < self.active.tail {
+            let flushed = self.active.segment.flush();
+            self.poison_on("flush", flushed)?;
+            self.active.durable = self.active.tail;
+        }
+        Ok(self.written)
+    }
+
+    /// Flushes, then writes a record that proves that everything before it was durable, and flushes that. Does nothing
+    /// more if the last record is such a proof, or if only the reserve is left.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn mark(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        let spare = self.options.reserve_bytes / 2 + MARK_BYTES;
+        let is_scarce = self.prepared.is_empty() && self.active.free_bytes() < spare;
+        if self.active.last_kind == RecordKind::Mark || is_scarce {
+            return Ok(());
+        }
+        self.make_room([MARK_BYTES].into_iter())?;
+        let last = self.state.last();
+        self.put(RecordKind::Mark, last.index, last.term, &[])?;
+        self.flush()?;
+        Ok(())
+    }
+
+    /// How much may be handed in behind what was appended.
+    pub fn budget(&self) -> Space {
+        let room = match self.prepared.first() {
+            // However the rest of the active segment is used, all of this fits behind it.
+            Some(next) => capacity(next.header.size_bytes),
+            None => self.active.free_bytes(),
+        };
+        Space { budget_bytes: room.saturating_sub(self.options.reserve_bytes), disk_full: self.disk_full }
+    }
+
+    /// The bytes of all segment files.
+    pub fn size_bytes(&self) -> u64 {
+        let prepared: u64 = self.prepared.iter().map(|next| next.header.size_bytes).sum();
+        self.sealed_bytes + self.active.header.size_bytes + prepared
+    }
+
+    /// The last write that was appended.
+    pub fn written(&self) -> WriteSeq {
+        self.written
+    }
+
+    /// The last entry, or the base.
+    pub fn last(&self) -> EntryId {
+        self.state.last()
+    }
+
+    /// A reader of the entries, for other threads.
+    pub fn reader(&self) -> LogReader<O> {
+        LogReader::new(self.os.clone(), self.dir.clone(), Arc::clone(&self.index))
+    }
+
+    /// The order to prepare the next segment, if one is wanted and nobody has it already. Whoever takes it brings
+    /// the outcome to [`Self::prepared`] or [`Self::preparation_failed`].
+    pub fn take_preparation(&mut self) -> Option<Preparation<O>> {
+        if self.preparing || !self.prepared.is_empty() || self.poisoned.is_some() {
+            return None;
+        }
+        self.preparing = true;
+        Some(self.preparation())
+    }
+
+    /// The order to prepare the segment behind the last one.
+    fn preparation(&self) -> Preparation<O> {
+        let last = self.last_segment();
+        let size = last.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
+        let header = SegmentHeader::new(self.identity, last.id + 1, size);
+        Preparation { os: self.os.clone(), dir: self.dir.clone(), header }
+    }
+
+    /// The newest segment, prepared or active.
+    fn last_segment(&self) -> &SegmentHeader {
+        self.prepared.last().map_or(&self.active.header, |prepared| &prepared.header)
+    }
+
+    /// Whether an order to prepare a segment is out.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.preparing
+    }
+
+    /// The next segment is ready.
+    pub fn prepared(&mut self, segment: PreparedSegment<O>) {
+        assert_eq!(segment.header.id, self.last_segment().id + 1, "one segment is prepared at a time");
+        self.preparing = false;
+        self.disk_full = false;
+        self.prepared.push(segment);
+    }
+
+    /// The next segment could not be prepared. With `will_retry` the order stays with whoever took it; otherwise
+    /// [`Self::take_preparation`] gives it out again.
+    pub fn preparation_failed(&mut self, error: &io::Error, will_retry: bool) {
+        self.preparing = will_retry;
+        if !self.disk_full {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot prepare the next segment of the log");
+        }
+        self.disk_full = true;
+    }
+
+    /// Prepares the next segment here and now, if one is wanted: for whoever has no thread for it.
+    ///
+    /// # Errors
+    /// Those of the disk; it may be tried again.
+    pub fn prepare_next(&mut self) -> io::Result<()> {
+        let Some(preparation) = self.take_preparation() else { return Ok(()) };
+        match preparation.run() {
+            Ok(segment) => self.prepared(segment),
+            Err(error) => {
+                self.preparation_failed(&error, false);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), LogError> {
+        self.poisoned.clone().map_or(Ok(()), |reason| Err(LogError::Poisoned(reason)))
+    }
+
+    fn check_entries(&self, entries: &[Entry]) -> Result<(), LogError> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        self.state.check_entry(first.id).map_err(LogError::OutOfOrder)?;
+        for pair in entries.windows(2) {
+            let (before, after) = (pair[0].id, pair[1].id);
+            if Some(after.index) != before.index.checked_add(1) || after.term < before.term {
+                return Err(LogError::OutOfOrder(format!("entry {after} follows {before}")));
+            }
+            plausible(after).map_err(LogError::OutOfOrder)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that records of these sizes fit; prepares segments at once if that helps and nobody is at it.
+    fn make_room(&mut self, sizes: impl Iterator<Item = u64> + Clone) -> Result<(), LogError> {
+        let no_room = LogError::NoRoom { bytes: sizes.clone().fold(0, u64::saturating_add) };
+        let largest = sizes.clone().max().unwrap_or(0);
+        while !self.fits(sizes.clone()) {
+            if self.preparing || largest > capacity(self.options.max_segment_bytes) {
+                return Err(no_room);
+            }
+            match self.preparation().run() {
+                Ok(segment) => self.prepared(segment),
+                Err(error) => {
+                    self.preparation_failed(&error, false);
+                    return Err(no_room);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, sizes: impl Iterator<Item = u64>) -> bool {
+        let mut free = self.active.free_bytes();
+        let mut prepared = self.prepared.iter();
+        for size in sizes {
+            while size > free {
+                let Some(next) = prepared.next() else { return false };
+                free = capacity(next.header.size_bytes);
+            }
+            free -= size;
+        }
+        true
+    }
+
+    fn put_hard_state(&mut self, hard_state: HardState) -> Result<(), LogError> {
+        let vote = record::encode_vote(hard_state.vote);
+        self.put(RecordKind::HardState, LogIndex::ZERO, hard_state.term, &vote)?;
+        self.state.hard_state = hard_state;
+        Ok(())
+    }
+
+    fn put_entries(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        for entry in entries {
+            let kind = RecordKind::Entry(entry.kind);
+            let (segment, offset) = self.put(kind, entry.id.index, entry.id.term, &entry.payload)?;
+            let slot = Slot::new(segment, offset, entry.payload.len()).expect("segments have at most 1 GiB");
+            self.state.put(entry.id);
+            self.locked().put(entry.id.index, slot);
+        }
+        Ok(())
+    }
+
+    /// Writes a record behind the last one, in the next segment if need be. Returns where it stands.
+    fn put(
+        &mut self,
+        kind: RecordKind,
+        index: LogIndex,
+        term: Term,
+        payload: &[u8],
+    ) -> Result<(u32, u64), LogError> {
+        while record_size_bytes(payload.len()) > self.active.free_bytes() {
+            self.roll()?;
+        }
+        self.put_here(kind, index, term, payload)
+    }
+
+    /// Writes a record into the active segment, which has the room.
+    fn put_here(
+        &mut self,
+        kind: RecordKind,
+        index: LogIndex,
+        term: Term,
+        payload: &[u8],
+    ) -> Result<(u32, u64), LogError> {
+        let active = &mut self.active;
+        let (prev_crc, durable) = (active.last_crc, active.durable);
+        let record = Record { kind, prev_crc, index, term, durable, payload };
+        let crc = record.encode(active.header.seed, &mut self.scratch);
+        let offset = active.tail;
+        let copied = active.segment.write(offset, &self.scratch);
+        self.poison_on("write", copied)?;
+        let active = &mut self.active;
+        active.tail += self.scratch.len() as u64;
+        active.last_crc = crc;
+        active.last_kind = kind;
+        // A large record should not hold its memory for ever.
+        self.scratch.shrink_to(1 << 20);
+        let segment = u32::try_from(active.header.id).expect("a log has fewer than 2^32 segments");
+        Ok((segment, offset))
+    }
+
+    /// Ends the active segment, flushes it, and starts the next one.
+    fn roll(&mut self) -> Result<(), LogError> {
+        if self.prepared.is_empty() {
+            return Err(LogError::NoRoom { bytes: 0 });
+        }
+        if self.active.last_kind != RecordKind::SegmentEnd {
+            let next = LogIndex::new(self.active.header.id + 1);
+            self.put_here(RecordKind::SegmentEnd, next, Term::ZERO, &[])?;
+        }
+        self.flush()?;
+        mark!(SegmentRolled);
+        let fresh = Active::fresh(self.prepared.remove(0));
+        let before = std::mem::replace(&mut self.active, fresh);
+        self.sealed_bytes += before.header.size_bytes;
+        self.start_segment(before.header.id, before.last_crc)
+    }
+
+    /// Writes the first record of the active segment.
+    fn start_segment(&mut self, prev_segment: u64, prev_segment_crc: u32) -> Result<(), LogError> {
+        let SegmentHeader { id, seed, .. } = self.active.header;
+        let id = u32::try_from(id).expect("a log has fewer than 2^32 segments");
+        self.locked().add_segment(id, seed);
+        let (base, hard_state) = (self.state.base, self.state.hard_state);
+        let start = SegmentStart { prev_segment, prev_segment_crc, base, hard_state };
+        let last = self.state.last();
+        self.put_here(RecordKind::SegmentStart, last.index.next(), last.term, &start.encode())?;
+        Ok(())
+    }
+
+    fn locked(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error of the disk closes the log.
+    fn poison_on(&mut self, action: &'static str, outcome: io::Result<()>) -> Result<(), LogError> {
+        outcome.map_err(|source| {
+            let path = super::segment::segment_path(&self.dir, self.active.header.id);
+            let error = LogError::Io { action, path, source };
+            self.poisoned = Some(error.to_string());
+            error
+        })
+    }
+}
+
+fn entry_bytes(entry: &Entry) -> u64 {
+    record_size_bytes(entry.payload.len())
+}
+
+impl LogOptions {
+    /// Whether the sizes make a log.
+    fn check(&self) -> Result<(), LogError> {
+        let Self { min_segment_bytes: min, max_segment_bytes: max, reserve_bytes: reserve } = *self;
+        let page = FIRST_RECORD;
+        let reason = if min > max || max > MAX_SEGMENT_BYTES {
+            "the smallest must not be larger than the largest, and that not than 1 GiB"
+        } else if !min.is_multiple_of(page) || !max.is_multiple_of(page) {
+            "sizes must be multiples of 4096"
+        } else if capacity(min) <= reserve {
+            "nothing would be left for entries"
+        } else {
+            return Ok(());
+        };
+        Err(LogError::Options { min, max, reserve, reason })
+    }
+}
+
+/// Where a log is, for its files beside the segments.
+fn started_file(dir: &Path) -> PathBuf {
+    dir.join(super::recovery::STARTED_FILE)
+}
+
+#[cfg(test)]
+mod tests;

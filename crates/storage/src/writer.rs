@@ -1,0 +1,277 @@
+//! The log thread: it alone touches the mapping.
+//!
+//! A store into a page that is being written back can block for seconds, so nobody else may wait for it: writes are
+//! handed over and reports come back. The thread takes everything that waits, copies it, flushes once and reports; what
+//! arrives meanwhile shares the next flush. After 100 ms without work it marks the tail as proved.
+//!
+//! A second thread prepares segments, so that the log never waits for zeros; on a full disk it tries again every second.
+//!
+//! Caveat: what was handed over waits in an unbounded channel. The bound is the permits of whoever hands in, and the
+//! budget of bytes in the reports.
+
+use std::io;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use super::error::LogError;
+use super::log::Log;
+use super::segment::{Preparation, PreparedSegment};
+use lograft_os::Os;
+use lograft_os::threads::mpsc::{self, Receiver, Sender};
+use lograft_os::threads::recv_timeout;
+use lograft_os::threads::thread::{self, JoinHandle};
+use lograft_types::{LogWrite, WriteSeq};
+
+/// After so much idleness the tail is marked.
+const IDLE: Duration = Duration::from_millis(100);
+/// The pause before a segment that could not be prepared is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How the log fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogReport {
+    /// Everything up to this write is durable.
+    pub persisted: WriteSeq,
+    /// So many bytes of records may be handed in behind `persisted`; what was handed in since then counts against it.
+    pub budget_bytes: u64,
+    /// The next segment cannot be prepared for want of room.
+    pub disk_full: bool,
+    /// The bytes of all segment files.
+    pub log_size_bytes: u64,
+    /// The log is closed after this failure, and nothing handed in behind `persisted` may be promised: the process has
+    /// to end.
+    pub failed: Option<String>,
+}
+
+/// The log thread's handle. Dropping it ends the thread as [`LogThread::shutdown`] does, without waiting for it.
+#[derive(Debug)]
+pub struct LogThread {
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Write(LogWrite),
+    /// The preparer has news.
+    Preparation,
+    Shutdown,
+}
+
+impl LogThread {
+    /// Starts the thread. `on_report` is called on it: after each flush, when the space changes, and when the log fails.
+    /// The first report comes at once.
+    ///
+    /// # Panics
+    /// When the operating system has no thread to give.
+    pub fn spawn<O: Os>(log: Log<O>, on_report: impl Fn(LogReport) + Send + 'static) -> Self {
+        let (commands, waiting) = mpsc::channel();
+        let news = commands.clone();
+        let thread = thread::Builder::new()
+            .name("lograft-log".to_owned())
+            .spawn(move || {
+                let (preparer, outcomes) = Preparer::spawn(news);
+                let persisted = log.written();
+                let preparer = Some(preparer);
+                let driver = Driver { log, persisted, waiting, outcomes, preparer, on_report };
+                driver.run();
+            })
+            .expect("a thread for the log");
+        Self { commands, thread: Some(thread) }
+    }
+
+    /// Hands a write over. Never blocks. A report tells when it is durable.
+    pub fn append(&self, write: LogWrite) {
+        // After a failure nobody listens any more, and the report has said so.
+        let _ = self.commands.send(Command::Write(write));
+    }
+
+    /// Flushes what was handed over, marks the tail, ends the thread and waits for its end.
+    pub fn shutdown(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        // A panic of the thread was shown when it happened.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+impl Drop for LogThread {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Shutdown);
+    }
+}
+
+/// The thread that prepares segments.
+struct Preparer<O: Os> {
+    jobs: Sender<Preparation<O>>,
+    thread: JoinHandle<()>,
+}
+
+type Outcome<O> = io::Result<PreparedSegment<O>>;
+
+impl<O: Os> Preparer<O> {
+    fn spawn(news: Sender<Command>) -> (Self, Receiver<Outcome<O>>) {
+        let (jobs, orders) = mpsc::channel::<Preparation<O>>();
+        let (results, outcomes) = mpsc::channel();
+        let work = move || {
+            while let Ok(job) = orders.recv() {
+                loop {
+                    let outcome = job.run();
+                    let done = outcome.is_ok();
+                    if results.send(outcome).is_err() || news.send(Command::Preparation).is_err() || done {
+                        break;
+                    }
+                    // No further order comes before this one is done: only the end of the log interrupts the pause.
+                    if matches!(recv_timeout(&orders, RETRY), Err(RecvTimeoutError::Disconnected)) {
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("lograft-prepare".to_owned())
+            .spawn(work)
+            .expect("a thread that prepares segments");
+        (Self { jobs, thread }, outcomes)
+    }
+}
+
+/// What runs on the log thread.
+struct Driver<O: Os, F: Fn(LogReport)> {
+    log: Log<O>,
+    persisted: WriteSeq,
+    waiting: Receiver<Command>,
+    outcomes: Receiver<Outcome<O>>,
+    /// Gone at the end.
+    preparer: Option<Preparer<O>>,
+    on_report: F,
+}
+
+impl<O: Os, F: Fn(LogReport)> Drop for Driver<O, F> {
+    fn drop(&mut self) {
+        // Without this the owner would wait for ever for a write to become durable.
+        if thread::panicking() {
+            self.report(Some("the log thread panicked".to_owned()));
+        }
+    }
+}
+
+impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
+    fn run(mut self) {
+        self.report(None);
+        if let Err(error) = self.work() {
+            self.report(Some(error.to_string()));
+            // Nothing is touched any more: the owner of the process ends it.
+        }
+        if let Some(Preparer { jobs, thread }) = self.preparer.take() {
+            drop(jobs);
+            // It may be in the middle of a segment; nobody may open the directory before it is done.
+            let _ = thread.join();
+        }
+    }
+
+    /// Serves until the shutdown.
+    fn work(&mut self) -> Result<(), LogError> {
+        let mut marked = false;
+        loop {
+            self.order_next();
+            let first = if marked {
+                self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                recv_timeout(&self.waiting, IDLE)
+            };
+            let command = match first {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.log.mark()?;
+                    marked = true;
+                    self.report(None);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => Command::Shutdown,
+            };
+            let (wrote, ends) = self.turn(command)?;
+            marked = marked && !wrote;
+            self.persisted = self.log.flush()?;
+            self.report(None);
+            if ends {
+                return self.log.mark();
+            }
+        }
+    }
+
+    /// Takes everything that waits. Returns whether anything was written, and whether this is the end.
+    fn turn(&mut self, first: Command) -> Result<(bool, bool), LogError> {
+        let mut wrote = false;
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Write(write) => {
+                    self.append(&write)?;
+                    wrote = true;
+                }
+                Command::Preparation => self.take_outcomes(),
+                Command::Shutdown => return Ok((wrote, true)),
+            }
+            next = self.waiting.try_recv().ok();
+        }
+        Ok((wrote, false))
+    }
+
+    fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        loop {
+            match self.log.append_write(write) {
+                // The preparer is late: its segment is waited for, as the log must not fail for want of patience.
+                Err(LogError::NoRoom { bytes }) if self.log.is_preparing() => {
+                    let outcome = self.outcomes.recv().map_err(|_| LogError::NoRoom { bytes })?;
+                    let failed = outcome.is_err();
+                    self.take_outcome(outcome);
+                    if failed {
+                        return Err(LogError::NoRoom { bytes });
+                    }
+                }
+                appended => return appended,
+            }
+            self.order_next();
+        }
+    }
+
+    fn take_outcomes(&mut self) {
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.take_outcome(outcome);
+        }
+        self.order_next();
+    }
+
+    fn take_outcome(&mut self, outcome: Outcome<O>) {
+        match outcome {
+            Ok(segment) => self.log.prepared(segment),
+            Err(error) => self.log.preparation_failed(&error, true),
+        }
+    }
+
+    /// Orders the next segment as soon as one is wanted.
+    fn order_next(&mut self) {
+        let Some(preparer) = &self.preparer else { return };
+        if let Some(job) = self.log.take_preparation() {
+            // The preparer lives as long as its channel is open.
+            let _ = preparer.jobs.send(job);
+        }
+    }
+
+    fn report(&self, failed: Option<String>) {
+        let space = self.log.budget();
+        (self.on_report)(LogReport {
+            persisted: self.persisted,
+            budget_bytes: space.budget_bytes,
+            disk_full: space.disk_full,
+            log_size_bytes: self.log.size_bytes(),
+            failed,
+        });
+    }
+}
+
+#[cfg(all(test, schedules))]
+mod schedules;
+#[cfg(all(test, not(schedules)))]
+mod tests;

@@ -1,0 +1,211 @@
+//! Between wire and domain: what a client's request means to the node, and how the node's answer looks on the wire.
+//!
+//! The one place that knows both. Checks of limits happen on the way in, so no unchecked request reaches the node.
+
+use bytes::Bytes;
+
+use super::check::{self, Invalid};
+use super::fault::Fault;
+use lograft_kv::{Command, Effect, KeyValue, Outcome, Versioned};
+use lograft_node::limits::Limits;
+use lograft_node::{Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, Status};
+use crate::proto::v1;
+use lograft_types::{LogIndex, NodeId, Revision};
+
+/// What a Get asks of the node.
+///
+/// # Errors
+/// [`Invalid`] if it breaks a limit.
+pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<Request, Invalid> {
+    check::key(&get.key, limits)?;
+    Ok(Request::Get { key: Bytes::from(get.key), consistency: consistency(get.serializable) })
+}
+
+/// What a Set asks of the node.
+///
+/// # Errors
+/// [`Invalid`] if it breaks a limit.
+pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<Request, Invalid> {
+    check::key(&set.key, limits)?;
+    check::value(&set.value, limits)?;
+    Ok(Request::Write(Command::Set {
+        key: Bytes::from(set.key),
+        value: Bytes::from(set.value),
+        if_mod_revision: set.if_mod_revision.map(Revision::new),
+    }))
+}
+
+/// What a Delete asks of the node.
+///
+/// # Errors
+/// [`Invalid`] if it breaks a limit.
+pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Request, Invalid> {
+    check::key(&delete.key, limits)?;
+    Ok(Request::Write(Command::Delete {
+        key: Bytes::from(delete.key),
+        if_mod_revision: delete.if_mod_revision.map(Revision::new),
+    }))
+}
+
+/// What a List asks of the node.
+///
+/// # Errors
+/// [`Invalid`] if it breaks a limit.
+pub fn list_request(list: v1::ListRequest, limits: &Limits) -> Result<Request, Invalid> {
+    let limit = check::list(&list.prefix, &list.start_after, list.limit, limits)?;
+    Ok(Request::List(ListRequest {
+        prefix: Bytes::from(list.prefix),
+        start_after: Bytes::from(list.start_after),
+        limit,
+        max_bytes: limits.max_list_bytes,
+        keys_only: list.keys_only,
+        consistency: consistency(list.serializable),
+    }))
+}
+
+fn consistency(serializable: bool) -> Consistency {
+    if serializable { Consistency::Serializable } else { Consistency::Linearizable }
+}
+
+/// The answer to a Get.
+///
+/// # Errors
+/// [`Fault`] if what is stored is not text.
+pub fn get_response(answer: Answer) -> Result<v1::GetResponse, Fault> {
+    let Reply::Got(found) = answer.reply else { return Err(Fault::misfit()) };
+    Ok(v1::GetResponse {
+        header: Some(header(answer.header)),
+        kv: found.as_ref().map(key_value).transpose()?,
+    })
+}
+
+/// The answer to a Set.
+///
+/// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
+///
+/// # Errors
+/// [`Fault`] if the condition did not hold.
+pub fn set_response(
+    answer: Answer,
+    prev_of: Option<&str>,
+    asked: Option<u64>,
+) -> Result<v1::SetResponse, Fault> {
+    let header = header(answer.header);
+    match applied(answer.reply, asked)? {
+        Effect::Set { prev } => {
+            Ok(v1::SetResponse { header: Some(header), prev_kv: prev_kv(prev_of, prev.as_ref())? })
+        }
+        Effect::Deleted { .. } | Effect::ConditionFailed { .. } => Err(Fault::misfit()),
+    }
+}
+
+/// The answer to a Delete.
+///
+/// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
+///
+/// # Errors
+/// [`Fault`] if the condition did not hold.
+pub fn delete_response(
+    answer: Answer,
+    prev_of: Option<&str>,
+    asked: Option<u64>,
+) -> Result<v1::DeleteResponse, Fault> {
+    let header = header(answer.header);
+    match applied(answer.reply, asked)? {
+        Effect::Deleted { prev } => Ok(v1::DeleteResponse {
+            header: Some(header),
+            deleted: u64::from(prev.is_some()),
+            prev_kv: prev_kv(prev_of, prev.as_ref())?,
+        }),
+        Effect::Set { .. } | Effect::ConditionFailed { .. } => Err(Fault::misfit()),
+    }
+}
+
+/// The answer to a List.
+///
+/// # Errors
+/// [`Fault`] if what is stored is not text.
+pub fn list_response(answer: Answer) -> Result<v1::ListResponse, Fault> {
+    let Reply::Listed(page) = answer.reply else { return Err(Fault::misfit()) };
+    let kvs = page.items.iter().map(key_value).collect::<Result<_, _>>()?;
+    Ok(v1::ListResponse { header: Some(header(answer.header)), kvs, more: page.more })
+}
+
+/// The answer to a Status; `version` is the program's.
+pub fn status_response(status: Status, version: &str) -> v1::StatusResponse {
+    v1::StatusResponse {
+        header: Some(header(status.header)),
+        name: status.name,
+        version: version.to_owned(),
+        role: status.role.as_str().to_owned(),
+        leader_id: status.leader.map_or(0, NodeId::get),
+        first_index: status.first_index.get(),
+        last_index: status.last_index.get(),
+        commit_index: status.commit_index.get(),
+        applied_index: status.applied_index.get(),
+        state_hash: format!("{:032x}", status.state_hash),
+        members: status.members.into_iter().map(member).collect(),
+        persisted_index: status.persisted_index.get(),
+        keys: status.keys,
+        log_size_bytes: status.log_size_bytes,
+        pending_requests: status.pending_requests,
+        refused_messages: status.refused_messages,
+        disk_full: status.disk_full,
+    }
+}
+
+fn member(member: MemberStatus) -> v1::Member {
+    v1::Member {
+        id: member.id.get(),
+        name: member.name,
+        peer_urls: member.peer_urls,
+        client_urls: member.client_urls,
+        match_index: member.match_index.map_or(0, LogIndex::get),
+        progress: member.progress.unwrap_or_default().to_owned(),
+    }
+}
+
+fn header(header: Header) -> v1::Header {
+    v1::Header {
+        cluster_id: header.cluster.get(),
+        node_id: header.node.get(),
+        term: header.term.get(),
+        revision: header.revision.get(),
+    }
+}
+
+/// The effect of a write whose condition held.
+fn applied(reply: Reply, asked: Option<u64>) -> Result<Effect, Fault> {
+    match reply {
+        Reply::Applied(Outcome { effect: Effect::ConditionFailed { found }, .. }) => {
+            Err(Fault::condition_failed(asked.map(Revision::new), found))
+        }
+        Reply::Applied(Outcome { effect, .. }) => Ok(effect),
+        Reply::Got(_) | Reply::Listed(_) | Reply::Reached => Err(Fault::misfit()),
+    }
+}
+
+fn prev_kv(prev_of: Option<&str>, prev: Option<&Versioned>) -> Result<Option<v1::KeyValue>, Fault> {
+    match (prev_of, prev) {
+        (Some(key), Some(prev)) => Ok(Some(with_key(key.to_owned(), prev)?)),
+        (None, _) | (_, None) => Ok(None),
+    }
+}
+
+fn key_value(kv: &KeyValue) -> Result<v1::KeyValue, Fault> {
+    with_key(text("key", &kv.key)?, &kv.stored)
+}
+
+fn with_key(key: String, stored: &Versioned) -> Result<v1::KeyValue, Fault> {
+    Ok(v1::KeyValue {
+        key,
+        value: text("value", &stored.value)?,
+        create_revision: stored.create_revision.get(),
+        mod_revision: stored.mod_revision.get(),
+        version: stored.version,
+    })
+}
+
+fn text(field: &'static str, bytes: &Bytes) -> Result<String, Fault> {
+    str::from_utf8(bytes).map(str::to_owned).map_err(|_| Fault::not_text(field))
+}

@@ -1,0 +1,143 @@
+//! What went wrong with a request, as every edge words it.
+
+use std::borrow::Cow;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use super::check::Invalid;
+use lograft_node::RequestError;
+use lograft_types::Revision;
+
+/// Metadata of an error: what is certain about the write, `not-applied` or `unknown`.
+pub const OUTCOME: &str = "lograft-outcome";
+/// Metadata of a failed condition: the key's mod_revision, 0 where there is no such key.
+pub const FOUND_MOD_REVISION: &str = "lograft-found-mod-revision";
+
+/// What is certain about a write that was not answered OK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It was not applied, and it never will be.
+    NotApplied,
+    /// It may or may not have been applied, or still be.
+    Unknown,
+}
+
+impl Certainty {
+    /// As the metadata says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotApplied => "not-applied",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What went wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The kind of error, in gRPC's words.
+    pub code: Code,
+    /// In words, for people.
+    pub message: Cow<'static, str>,
+    /// Of a write, what is certain about it.
+    pub certainty: Option<Certainty>,
+    /// Of a failed condition, the key's mod_revision.
+    pub found: Option<Revision>,
+    /// A disk is full: trying again soon is of no use.
+    pub disk_full: bool,
+}
+
+impl Fault {
+    fn new(code: Code, message: impl Into<Cow<'static, str>>, certainty: Option<Certainty>) -> Self {
+        Self { code, message: message.into(), certainty, found: None, disk_full: false }
+    }
+
+    /// The request cannot be taken as it is, now or later.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidArgument, message, Some(Certainty::NotApplied))
+    }
+
+    /// There is nothing of that name.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::NotFound, message, None)
+    }
+
+    /// The request did not arrive in time.
+    pub fn too_slow(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::DeadlineExceeded, message, Some(Certainty::NotApplied))
+    }
+
+    /// What is stored cannot be told in this API, which speaks text only.
+    pub(super) fn not_text(field: &'static str) -> Self {
+        Self::new(Code::DataLoss, format!("the stored {field} is not UTF-8"), None)
+    }
+
+    /// The node's answer does not fit the request: a bug of ours. The write may have been applied.
+    pub(super) fn misfit() -> Self {
+        Self::new(
+            Code::Unknown,
+            "outcome unknown: the node's answer is of another kind",
+            Some(Certainty::Unknown),
+        )
+    }
+
+    /// The write's condition did not hold.
+    pub fn condition_failed(asked: Option<Revision>, found: Revision) -> Self {
+        let asked = asked.map_or(0, Revision::get);
+        let message = match (asked, found.get()) {
+            (0, found) => format!(
+                "not applied: the condition does not hold: if_mod_revision is 0 (no such key), \
+                 but the key's mod_revision is {found}"
+            ),
+            (asked, 0) => format!(
+                "not applied: the condition does not hold: if_mod_revision is {asked}, but there is no such key (0)"
+            ),
+            (asked, found) => format!(
+                "not applied: the condition does not hold: if_mod_revision is {asked}, \
+                 but the key's mod_revision is {found}"
+            ),
+        };
+        let fault = Self::new(Code::FailedPrecondition, message, Some(Certainty::NotApplied));
+        Self { found: Some(found), ..fault }
+    }
+}
+
+impl From<Invalid> for Fault {
+    fn from(invalid: Invalid) -> Self {
+        Self::invalid(invalid.to_string())
+    }
+}
+
+impl From<RequestError> for Fault {
+    fn from(error: RequestError) -> Self {
+        let (code, certainty) = match &error {
+            RequestError::Overloaded { .. }
+            | RequestError::LeaderOverloaded(_)
+            | RequestError::DiskFull { .. } => (Code::ResourceExhausted, Some(Certainty::NotApplied)),
+            RequestError::NoLeader { .. }
+            | RequestError::NotLeader { .. }
+            | RequestError::Replaced
+            | RequestError::Refused(_)
+            | RequestError::ShuttingDown => (Code::Unavailable, Some(Certainty::NotApplied)),
+            RequestError::UnknownOutcome { .. } => (Code::Unavailable, Some(Certainty::Unknown)),
+            // Only reads end like this: nothing was to be applied.
+            RequestError::ReadTimedOut { .. } | RequestError::ReadBehind { .. } => (Code::Unavailable, None),
+        };
+        let disk_full = matches!(error, RequestError::DiskFull { .. });
+        Self { disk_full, ..Self::new(code, error.to_string(), certainty) }
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        let mut status = Self::new(fault.code, fault.message);
+        if let Some(certainty) = fault.certainty {
+            status.metadata_mut().insert(OUTCOME, MetadataValue::from_static(certainty.as_str()));
+        }
+        if let Some(found) = fault.found {
+            status.metadata_mut().insert(FOUND_MOD_REVISION, MetadataValue::from(found.get()));
+        }
+        status
+    }
+}

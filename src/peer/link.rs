@@ -1,0 +1,320 @@
+//! The link to one peer: a task of its own that connects, delivers what its [`Outbox`] holds, and brings back answers.
+//!
+//! One connection, one bidirectional stream of appends, one of forwarded requests; votes are single calls. Each kind has
+//! a door of its own out of the box, so that entries that must be read from the disk first hold up nothing but entries,
+//! and requests that the leader is slow to take nothing but requests.
+//!
+//! When anything on the link breaks, all of it is torn down: the core is told that what was on its way is lost, forwarded
+//! requests that had left have an unknown outcome, those that had not are given back. Then it connects again, after a
+//! pause that doubles up to a bound.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::peer_wire as wire;
+use super::raft::Introduction;
+use lograft_node::limits::Limits;
+use lograft_node::{
+    ActorGone, Envelope, Forward, ForwardFailure, ForwardId, Outbox, Parcel, Payloads, PeerPort,
+};
+use crate::proto::v1;
+use crate::proto::v1::raft_client::RaftClient;
+use lograft_raft::{AppendEntries, RequestVote};
+use lograft_storage::{LogReader, RealOs};
+use lograft_types::{Entry, Identity, Member, NodeId};
+
+/// The first pause before another attempt to connect, and the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(640));
+
+/// How long an attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Messages that may stand between this task and the connection: few, so that a heartbeat finds a short queue.
+const WIRE_QUEUE: usize = 8;
+
+/// Flow control windows: large enough for all that the core lets out at a time.
+const WINDOW_BYTES: u32 = 16 << 20;
+
+/// A link to one peer.
+#[derive(Debug)]
+pub struct Link {
+    /// The peer.
+    pub peer: Member,
+    /// Where its answers go.
+    pub port: PeerPort,
+    /// What it is to be told.
+    pub outbox: Arc<Outbox>,
+    /// Where older entries are read.
+    pub reader: LogReader<RealOs>,
+    /// What this node says of itself.
+    pub introduction: Introduction,
+    /// The node's limits.
+    pub limits: Limits,
+    /// A peer that says nothing for so long is taken for dead.
+    pub silence: Duration,
+}
+
+/// Why a link broke.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Status(#[from] Status),
+    #[error("no connection: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("the peer ended the stream")]
+    Ended,
+    #[error(transparent)]
+    ActorGone(#[from] ActorGone),
+}
+
+/// Forwarded requests that have left and are not answered.
+type Outstanding = Mutex<BTreeSet<ForwardId>>;
+
+impl Link {
+    /// Connects and delivers until the actor is gone, or the task is aborted.
+    pub async fn run(self) {
+        let mut pause = BACKOFF.0;
+        let mut told = false;
+        for attempt in 0_usize.. {
+            let broken = match self.connect(attempt).await {
+                Ok(client) => {
+                    info!(peer = %self.peer.name, "linked");
+                    (pause, told) = (BACKOFF.0, false);
+                    self.deliver(client).await
+                }
+                Err(broken) => broken,
+            };
+            if matches!(broken, Broken::ActorGone(_)) {
+                return;
+            }
+            // Once a break is news; again and again it is noise.
+            if told {
+                debug!(peer = %self.peer.name, %broken, "no link");
+            } else {
+                warn!(peer = %self.peer.name, %broken, "no link; trying again");
+                told = true;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn connect(&self, attempt: usize) -> Result<RaftClient<Channel>, Broken> {
+        let url = &self.peer.peer_urls[attempt % self.peer.peer_urls.len()];
+        let channel = Endpoint::from_shared(url.clone())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(self.silence)
+            .keep_alive_timeout(self.silence)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await?;
+        let mut client = RaftClient::new(channel)
+            .max_decoding_message_size(self.limits.max_peer_message_bytes)
+            .max_encoding_message_size(self.limits.max_peer_message_bytes);
+        let mut hello = Request::new(self.hello());
+        hello.set_timeout(self.silence.max(CONNECT_TIMEOUT));
+        let answer = client.handshake(hello).await?.into_inner();
+        let envelope: Envelope = wire::envelope!(answer);
+        if let Err(refusal) = envelope.check(self.identity()) {
+            return Err(Status::failed_precondition(refusal.to_string()).into());
+        }
+        self.port.hello(self.peer.id, answer.client_urls).await?;
+        Ok(client)
+    }
+
+    fn hello(&self) -> v1::HandshakeRequest {
+        let envelope = self.envelope();
+        v1::HandshakeRequest {
+            cluster_id: envelope.cluster.get(),
+            from: envelope.from.get(),
+            to: envelope.to.get(),
+            incarnation: envelope.incarnation,
+            feature_level: wire::FEATURE_LEVEL,
+            name: self.introduction.name.clone(),
+            client_urls: self.introduction.client_urls.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Opens the streams and serves them until one of them breaks; then tears everything down.
+    async fn deliver(&self, client: RaftClient<Channel>) -> Broken {
+        let outstanding = Outstanding::default();
+        self.outbox.link_up();
+        let broken = match self.serve(client, &outstanding).await {
+            Ok(never) => match never {},
+            Err(broken) => broken,
+        };
+        match self.tear_down(outstanding, &broken).await {
+            Ok(()) => broken,
+            Err(gone) => gone.into(),
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut client: RaftClient<Channel>,
+        outstanding: &Outstanding,
+    ) -> Result<Never, Broken> {
+        let (appends, append_queue) = mpsc::channel(WIRE_QUEUE);
+        let (forwards, forward_queue) = mpsc::channel(WIRE_QUEUE);
+        let append_answers = client.append_entries(ReceiverStream::new(append_queue)).await?.into_inner();
+        let forward_answers = client.forward(ReceiverStream::new(forward_queue)).await?.into_inner();
+        tokio::try_join!(
+            self.deliver_urgent(client, &appends),
+            self.deliver_forwards(&forwards, outstanding),
+            self.deliver_entries(&appends),
+            self.bring_back_appends(append_answers),
+            self.bring_back_forwards(forward_answers, outstanding),
+        )
+        .map(|(never, ..)| never)
+    }
+
+    async fn deliver_urgent(
+        &self,
+        client: RaftClient<Channel>,
+        appends: &mpsc::Sender<v1::AppendEntriesRequest>,
+    ) -> Result<Never, Broken> {
+        loop {
+            match self.outbox.next_urgent().await {
+                Parcel::Vote(vote) => self.ask_for_vote(client.clone(), vote),
+                Parcel::Heartbeat(heartbeat) => {
+                    let message = wire::append_to_wire(self.envelope(), &heartbeat, Vec::new());
+                    appends.send(message).await.map_err(|_| Broken::Ended)?;
+                }
+            }
+        }
+    }
+
+    async fn deliver_forwards(
+        &self,
+        forwards: &mpsc::Sender<v1::ForwardRequest>,
+        outstanding: &Outstanding,
+    ) -> Result<Never, Broken> {
+        loop {
+            // A place first: what is taken out of the box leaves at once, or was not taken.
+            let place = forwards.reserve().await.map_err(|_| Broken::Ended)?;
+            match self.outbox.next_forward().await {
+                Ok(Forward { id, request, timeout_ms, to: _ }) => {
+                    outstanding.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+                    place.send(wire::forward_to_wire(self.envelope(), id.0, timeout_ms, request));
+                }
+                Err(id) => self.port.forward_done(id, Err(ForwardFailure::NotTaken)).await?,
+            }
+        }
+    }
+
+    /// A call of its own, bounded in time: there is one for each election, and those are an election timeout apart.
+    fn ask_for_vote(&self, mut client: RaftClient<Channel>, vote: RequestVote) {
+        let port = self.port.clone();
+        let mut request = Request::new(wire::vote_to_wire(self.envelope(), &vote));
+        request.set_timeout(self.silence);
+        tokio::spawn(async move {
+            match client.request_vote(request).await {
+                Ok(answer) => {
+                    let (envelope, response) = wire::vote_response_from_wire(answer.get_ref());
+                    // An actor that is gone counts no votes.
+                    let _ = port.response(envelope, response).await;
+                }
+                Err(status) => debug!(%status, "a vote was not answered"),
+            }
+        });
+    }
+
+    async fn deliver_entries(
+        &self,
+        appends: &mpsc::Sender<v1::AppendEntriesRequest>,
+    ) -> Result<Never, Broken> {
+        loop {
+            let (request, payloads) = self.outbox.next_append().await;
+            let entries = match payloads {
+                Payloads::Cached(entries) => Some(entries),
+                Payloads::InLog => self.read(&request).await,
+            };
+            if let Some(entries) = entries {
+                let message = wire::append_to_wire(self.envelope(), &request, entries);
+                appends.send(message).await.map_err(|_| Broken::Ended)?;
+            }
+        }
+    }
+
+    /// Exactly the entries that the request names, or nothing: if they were replaced, this node leads no more, and the
+    /// message must not leave.
+    async fn read(&self, request: &AppendEntries) -> Option<Vec<Entry>> {
+        let (first, last) = (request.entries.first()?.id.index, request.entries.last()?.id.index);
+        let reader = self.reader.clone();
+        let read = tokio::task::spawn_blocking(move || reader.read(first, last, usize::MAX)).await;
+        let entries = match read {
+            Ok(Ok(entries)) => entries,
+            Ok(Err(error)) => {
+                warn!(peer = %self.peer.name, %error, "entries for a peer cannot be read from the log");
+                return None;
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let as_named = entries.iter().map(|entry| entry.id).eq(request.entries.iter().map(|meta| meta.id));
+        as_named.then_some(entries)
+    }
+
+    async fn bring_back_appends(
+        &self,
+        mut answers: Streaming<v1::AppendEntriesResponse>,
+    ) -> Result<Never, Broken> {
+        while let Some(answer) = answers.message().await? {
+            let (envelope, response) = wire::append_response_from_wire(&answer);
+            self.port.response(envelope, response).await?;
+        }
+        Err(Broken::Ended)
+    }
+
+    async fn bring_back_forwards(
+        &self,
+        mut answers: Streaming<v1::ForwardResponse>,
+        outstanding: &Outstanding,
+    ) -> Result<Never, Broken> {
+        while let Some(answer) = answers.message().await? {
+            let id = ForwardId(answer.id);
+            // An answer to what was not asked, or was answered already, is none.
+            if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+                let result = wire::forward_response_from_wire(answer, self.peer.id);
+                self.port.forward_done(id, result).await?;
+            }
+        }
+        Err(Broken::Ended)
+    }
+
+    async fn tear_down(&self, outstanding: Outstanding, broken: &Broken) -> Result<(), ActorGone> {
+        for forward in self.outbox.link_down() {
+            self.port.forward_done(forward.id, Err(ForwardFailure::NotTaken)).await?;
+        }
+        for id in outstanding.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
+            self.port.forward_done(id, Err(ForwardFailure::Lost { reason })).await?;
+        }
+        self.port.link_lost(self.peer.id).await
+    }
+
+    fn identity(&self) -> Identity {
+        self.port.identity()
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope::between(self.identity(), self.peer_id())
+    }
+
+    fn peer_id(&self) -> NodeId {
+        self.peer.id
+    }
+}
+
+/// What a loop that only ends by breaking returns.
+enum Never {}

@@ -1,0 +1,293 @@
+//! The peers' service: what other nodes ask of this one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, warn};
+
+use super::peer_wire as wire;
+use lograft_kv::Command;
+use lograft_node::limits::Limits;
+use lograft_node::{
+    AnswerToPeer, Envelope, ForwardReply, ForwardedRequest, NodeHandle, PeerPort, Refusal, RequestError,
+};
+use crate::proto::v1;
+use crate::proto::v1::raft_server::Raft;
+use lograft_raft as raft;
+
+/// What a node publishes of itself in a handshake.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// Its name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+/// The service of package `lograft.v1` on the peer port.
+#[derive(Clone, Debug)]
+pub struct RaftService {
+    port: PeerPort,
+    handle: NodeHandle,
+    introduction: Introduction,
+}
+
+type BoxStream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+impl RaftService {
+    /// The service of one node.
+    pub fn new(port: PeerPort, handle: NodeHandle, introduction: Introduction) -> Self {
+        Self { port, handle, introduction }
+    }
+
+    fn limits(&self) -> &Limits {
+        self.handle.limits()
+    }
+
+    /// Refuses what is not for this node, and counts it.
+    async fn admit(&self, envelope: Envelope) -> Result<(), Status> {
+        let Err(refusal) = envelope.check(self.port.identity()) else { return Ok(()) };
+        warn!(peer = %envelope.from, %refusal, "a peer's message is refused");
+        // Counting is no reason to keep a caller waiting; the node may be gone.
+        let _ = self.port.refused().await;
+        Err(refused(&refusal))
+    }
+}
+
+#[tonic::async_trait]
+impl Raft for RaftService {
+    async fn handshake(
+        &self,
+        request: Request<v1::HandshakeRequest>,
+    ) -> Result<Response<v1::HandshakeResponse>, Status> {
+        let hello = request.into_inner();
+        self.admit(wire::envelope!(hello)).await?;
+        let peer = lograft_types::NodeId::new(hello.from);
+        debug!(%peer, name = hello.name, version = hello.version, level = hello.feature_level, "handshake");
+        self.port.hello(peer, hello.client_urls).await.map_err(gone)?;
+        let identity = self.port.identity();
+        Ok(Response::new(v1::HandshakeResponse {
+            cluster_id: identity.cluster.get(),
+            from: identity.node.get(),
+            to: peer.get(),
+            incarnation: 0,
+            feature_level: wire::FEATURE_LEVEL,
+            name: self.introduction.name.clone(),
+            client_urls: self.introduction.client_urls.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    type AppendEntriesStream = BoxStream<v1::AppendEntriesResponse>;
+
+    async fn append_entries(
+        &self,
+        request: Request<Streaming<v1::AppendEntriesRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let most = self.limits().max_stream_requests;
+        // One answer more than there can be requests: the refusal of a message that cannot be read.
+        let (answers, answered) = mpsc::channel(most + 1);
+        let reply_to = self.port.stream_opened(answers.clone()).await.map_err(gone)?;
+        let slots = Arc::new(Semaphore::new(most));
+        let receiver =
+            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots), most };
+        tokio::spawn(receiver.run(request.into_inner()));
+
+        let identity = self.port.identity();
+        let responses = ReceiverStream::new(answered).map(move |answer: AnswerToPeer| {
+            slots.add_permits(1);
+            match answer {
+                Ok((to, raft::Response::AppendEntries(response))) => {
+                    Ok(wire::append_response_to_wire(Envelope::between(identity, to), &response))
+                }
+                Ok((_, raft::Response::RequestVote(_))) => Err(Status::internal("a vote answers no append")),
+                Err(refusal) => Err(refused(&refusal)),
+            }
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn request_vote(
+        &self,
+        request: Request<v1::RequestVoteRequest>,
+    ) -> Result<Response<v1::RequestVoteResponse>, Status> {
+        let (envelope, request) = wire::vote_from_wire(request.get_ref());
+        match self.port.vote(envelope, request).await.map_err(gone)? {
+            Ok((to, raft::Response::RequestVote(response))) => {
+                let envelope = Envelope::between(self.port.identity(), to);
+                Ok(Response::new(wire::vote_response_to_wire(envelope, &response)))
+            }
+            Ok((_, raft::Response::AppendEntries(_))) => Err(Status::internal("an append answers no vote")),
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    type ForwardStream = BoxStream<v1::ForwardResponse>;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<v1::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        let most = self.limits().max_stream_requests;
+        let (answers, answered) = mpsc::channel::<ForwardReply>(most);
+        let slots = Arc::new(Semaphore::new(most));
+        tokio::spawn(receive_forwards(self.clone(), request.into_inner(), answers, Arc::clone(&slots)));
+        let responses = ReceiverStream::new(answered).map(move |reply| {
+            slots.add_permits(1);
+            Ok(wire::forward_response_to_wire(reply.id, reply.result))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+/// Reads one stream of appends and hands it to the actor.
+struct AppendReceiver {
+    port: PeerPort,
+    reply_to: raft::ReplyTo,
+    answers: mpsc::Sender<AnswerToPeer>,
+    /// One for each request that may be unanswered at a time.
+    slots: Arc<Semaphore>,
+    /// How many they are.
+    most: usize,
+}
+
+impl AppendReceiver {
+    async fn run(self, mut stream: Streaming<v1::AppendEntriesRequest>) {
+        let in_order = self.receive(&mut stream).await;
+        // An actor that is gone has no streams.
+        let _ = self.port.stream_ended(self.reply_to, in_order).await;
+    }
+
+    /// Until the stream ends. Answers whether its sender closed it in order.
+    async fn receive(&self, stream: &mut Streaming<v1::AppendEntriesRequest>) -> bool {
+        loop {
+            let message = tokio::select! {
+                message = self.next_message(stream) => message,
+                // Whoever listened to the answers is gone; nobody waits for more of them.
+                () = self.answers.closed() => return false,
+            };
+            match message {
+                Ok(Some(message)) => match wire::append_from_wire(message) {
+                    Ok((envelope, request)) => {
+                        if self.port.append(envelope, self.reply_to, request).await.is_err() {
+                            return true;
+                        }
+                    }
+                    Err(refusal) => {
+                        let _ = self.port.refused().await;
+                        // The channel has a place kept for this.
+                        let _ = self.answers.try_send(Err(refusal));
+                    }
+                },
+                Ok(None) => return self.answered().await,
+                Err(status) => {
+                    debug!(%status, "a stream of appends broke");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// The next message, as soon as there is a slot for its answer. The slot is used up.
+    async fn next_message(
+        &self,
+        stream: &mut Streaming<v1::AppendEntriesRequest>,
+    ) -> Result<Option<v1::AppendEntriesRequest>, Status> {
+        use_slot(&self.slots).await;
+        stream.message().await
+    }
+
+    /// The sender has closed its side; it still hears what it asked. Whether it did.
+    async fn answered(&self) -> bool {
+        // The end of the stream has used one slot up.
+        let others = u32::try_from(self.most - 1).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = self.slots.acquire_many(others) => true,
+            () = self.answers.closed() => false,
+        }
+    }
+}
+
+/// Cancel safe.
+async fn use_slot(slots: &Semaphore) {
+    slots.acquire().await.expect("nobody closes the slots").forget();
+}
+
+async fn receive_forwards(
+    service: RaftService,
+    mut stream: Streaming<v1::ForwardRequest>,
+    answers: mpsc::Sender<ForwardReply>,
+    slots: Arc<Semaphore>,
+) {
+    loop {
+        let next = async {
+            use_slot(&slots).await;
+            stream.message().await
+        };
+        let message = tokio::select! {
+            message = next => message,
+            // Also while all slots are used: nobody will give them back.
+            () = answers.closed() => return,
+        };
+        let Ok(Some(message)) = message else { return };
+        let id = message.id;
+        let timeout = Duration::from_millis(message.timeout_ms);
+        let taken = match service.admit(wire::envelope!(message)).await {
+            Ok(()) => forwarded_request(message, service.limits())
+                .and_then(|request| service.handle.forwarded(id, request, timeout, answers.clone())),
+            Err(status) => Err(RequestError::Refused(status.message().to_owned())),
+        };
+        if let Err(error) = taken {
+            // There is a place for each request that may be unanswered.
+            let _ = answers.try_send(ForwardReply { id, result: Err(error) });
+        }
+    }
+}
+
+/// A command that this node could not apply must not reach the log: it would stop every node.
+pub(super) fn forwarded_request(
+    message: v1::ForwardRequest,
+    limits: &Limits,
+) -> Result<ForwardedRequest, RequestError> {
+    use v1::forward_request::Request;
+    match message.request {
+        Some(Request::Command(payload)) => {
+            let limit = Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes);
+            if payload.len() > limit {
+                let size = payload.len();
+                return Err(RequestError::Refused(format!(
+                    "the command has {size} bytes, the limit is {limit}"
+                )));
+            }
+            Command::decode(&payload).map_err(|error| RequestError::Refused(error.to_string()))?;
+            Ok(ForwardedRequest::Write(payload))
+        }
+        Some(Request::ReadIndex(_)) => Ok(ForwardedRequest::ReadIndex),
+        None => Err(RequestError::Refused("the request asks for nothing that this version knows".to_owned())),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::OtherCluster { .. } | Refusal::OtherAddressee { .. } | Refusal::ImpossibleSender(_) => {
+            Status::failed_precondition(refusal.to_string())
+        }
+        Refusal::SpeaksForAnother { .. }
+        | Refusal::ImplausibleNumber { .. }
+        | Refusal::TermZero
+        | Refusal::NoSequence { .. }
+        | Refusal::UnfitEntry { .. }
+        | Refusal::Malformed(_) => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+fn gone(_: lograft_node::ActorGone) -> Status {
+    Status::unavailable("the node is shutting down")
+}
+
+#[cfg(test)]
+mod tests;

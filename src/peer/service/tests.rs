@@ -1,0 +1,130 @@
+//! The peers' service over real connections, in front of an actor that is played by the test.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tonic::transport::{Channel, Endpoint};
+
+use super::*;
+use lograft_node::limits::Limits;
+use lograft_node::{PeerInput, PeerRequest};
+use crate::proto::v1::raft_client::RaftClient;
+use crate::proto::v1::raft_server::RaftServer;
+use lograft_raft::{AppendEntriesResponse, AppendResult, ReplyTo};
+use crate::rpc::stub;
+use crate::rpc::{Grace, peer_router, serve};
+use lograft_types::{Identity, LogIndex, NodeId, Term};
+
+const IDENTITY: Identity = Identity { cluster: stub::CLUSTER, node: stub::NODE };
+const PEER: NodeId = NodeId::new(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client of the service, and what the actor would hear.
+async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerInput>) {
+    let (port, lane) = PeerPort::new(IDENTITY);
+    let (handle, _script) = stub::node(limits);
+    let introduction = Introduction { name: "n1".to_owned(), client_urls: Vec::new() };
+    let service = RaftServer::new(RaftService::new(port, handle.clone(), introduction));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let routes = peer_router(handle, service);
+    tokio::spawn(serve(listener, routes, Grace(Duration::ZERO), std::future::pending()));
+    let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+    (RaftClient::new(channel), lane)
+}
+
+fn append(request_id: u64) -> v1::AppendEntriesRequest {
+    v1::AppendEntriesRequest {
+        cluster_id: IDENTITY.cluster.get(),
+        from: PEER.get(),
+        to: IDENTITY.node.get(),
+        term: 1,
+        leader_id: PEER.get(),
+        request_id,
+        ..Default::default()
+    }
+}
+
+fn matched(request_id: u64) -> AnswerToPeer {
+    let response = AppendEntriesResponse {
+        term: Term::new(1),
+        request_id,
+        read_round: 0,
+        result: AppendResult::Matched { match_index: LogIndex::ZERO },
+    };
+    Ok((PEER, raft::Response::AppendEntries(response)))
+}
+
+async fn hear(lane: &mut mpsc::Receiver<PeerInput>) -> PeerInput {
+    timeout(PATIENCE, lane.recv()).await.expect("the actor is told").expect("the service lives")
+}
+
+async fn hear_opened(lane: &mut mpsc::Receiver<PeerInput>) -> (ReplyTo, mpsc::Sender<AnswerToPeer>) {
+    match hear(lane).await {
+        PeerInput::StreamOpened { reply_to, answers } => (reply_to, answers),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn hear_append(lane: &mut mpsc::Receiver<PeerInput>) -> u64 {
+    match hear(lane).await {
+        PeerInput::Append { request: PeerRequest::Append(append), .. } => append.request_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_is_answered_after_the_sender_has_closed_its_side() {
+    let (mut client, mut lane) = open(Limits::default()).await;
+    let both = tokio_stream::iter([append(1), append(2)]);
+    let answers = tokio::spawn(async move { client.append_entries(both).await.unwrap().into_inner() });
+    let (reply_to, to_peer) = hear_opened(&mut lane).await;
+    assert_eq!((hear_append(&mut lane).await, hear_append(&mut lane).await), (1, 2));
+    let mut answers = answers.await.unwrap();
+    // The answers come late, as they do when they wait for the disk.
+    for request_id in [1, 2] {
+        assert!(lane.try_recv().is_err(), "the stream has not ended: somebody waits for its answers");
+        to_peer.try_send(matched(request_id)).unwrap();
+        let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!((answer.request_id, answer.success), (request_id, true));
+    }
+    let PeerInput::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
+    assert_eq!((ended, in_order), (reply_to, true));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_is_news_also_while_no_slot_is_free() {
+    let (mut client, mut lane) = open(Limits { max_stream_requests: 1, ..Limits::default() }).await;
+    let (requests, queue) = mpsc::channel(4);
+    requests.send(append(1)).await.unwrap();
+    let opening = tokio::spawn(async move {
+        let answers = client.append_entries(ReceiverStream::new(queue)).await.unwrap().into_inner();
+        (client, answers)
+    });
+    let (reply_to, _to_peer) = hear_opened(&mut lane).await;
+    assert_eq!(hear_append(&mut lane).await, 1);
+    // Nobody answers it: the one slot stays used, and the peer goes.
+    drop(opening.await.unwrap());
+    drop(requests);
+    let PeerInput::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
+    assert_eq!((ended, in_order), (reply_to, false));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_refused_and_counted() {
+    let (mut client, mut lane) = open(Limits::default()).await;
+    let entry = v1::Entry { index: 1, term: 1, kind: 99, ..Default::default() };
+    let bad = v1::AppendEntriesRequest { entries: vec![entry], ..append(1) };
+    let answers = tokio::spawn(async move {
+        let mut answers = client.append_entries(tokio_stream::iter([bad])).await.unwrap().into_inner();
+        answers.next().await
+    });
+    let (_, _to_peer) = hear_opened(&mut lane).await;
+    assert!(matches!(hear(&mut lane).await, PeerInput::Event(lograft_node::Event::Refused)));
+    let refused = timeout(PATIENCE, answers).await.unwrap().unwrap().unwrap().unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("unknown kind 99"), "{refused}");
+}

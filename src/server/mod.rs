@@ -1,0 +1,313 @@
+//! One node, put together: its directory, its log, the actor, the links to its peers and both ports.
+//!
+//! The order of a start binds: lock the directory, recover the log and flush what was recovered, and only then open
+//! ports. Whatever was read may otherwise have been in the page cache only, and what was promised on it would be lost.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
+use lograft_node::{Actor, ActorEnd, NodeConfig, NodeHandle};
+use crate::proto::v1::raft_server::RaftServer;
+use lograft_raft as raft;
+use crate::rpc::{Grace, Introduction, Link, RaftService, ServerInfo, client_router, peer_router, serve};
+use lograft_storage::{
+    Directory, DirectoryError, FORMAT_VERSION, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs,
+    Recovered,
+};
+use lograft_types::WriteSeq;
+
+/// A tick of the core.
+pub const TICK_MS: u64 = 10;
+
+/// How long connections of clients may take to hear their last answers.
+const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
+
+/// Streams of peers never end by themselves, and nothing on them is waited for.
+const PEER_GRACE: Grace = Grace(Duration::ZERO);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The data directory belongs to another node, cluster or configuration.
+    #[error(transparent)]
+    Identity(#[from] ConfigError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for {what}: {source}: is another program using the port? Choose another with {flag}"
+    )]
+    Listen {
+        /// The address.
+        address: String,
+        /// Clients or peers.
+        what: &'static str,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+/// A node that runs. Dropping it stops the node hard, as a crash would.
+#[derive(Debug)]
+pub struct Server {
+    handle: NodeHandle,
+    client_addresses: Vec<SocketAddr>,
+    peer_addresses: Vec<SocketAddr>,
+    actor: tokio::task::JoinHandle<ActorEnd>,
+    stop_actor: Option<oneshot::Sender<()>>,
+    stop_ports: watch::Sender<bool>,
+    ports: JoinSet<()>,
+    links: JoinSet<()>,
+    _directory: Directory,
+}
+impl Server {
+    /// Starts a node: recovers its log, opens its ports, links it to its peers.
+    ///
+    /// # Errors
+    /// [`StartError`]: what is wrong, where, and what to do. Nothing is left running.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        let (directory, log, recovered) = open(&config)?;
+        let space = log.budget();
+        let (reports, log_reports) = watch::channel(LogReport {
+            persisted: WriteSeq::ZERO,
+            budget_bytes: space.budget_bytes,
+            disk_full: space.disk_full,
+            log_size_bytes: log.size_bytes(),
+            failed: None,
+        });
+        let reader = log.reader();
+        let log = LogThread::spawn(log, move |report| {
+            reports.send_replace(report);
+        });
+        let clients = bind(&config.listen_client_urls, "clients", "--listen-client-urls").await?;
+        let peers = bind(&config.listen_peer_urls, "peers", "--listen-peer-urls").await?;
+        let client_addresses = addresses(&clients);
+        let peer_addresses = addresses(&peers);
+
+        let introduction = Introduction { name: config.name.clone(), client_urls: client_urls(&config) };
+        let node = node_config(&config, directory.meta());
+        let members = node.members.clone();
+        let (actor, handle, port, outboxes) = Actor::new(node, &recovered, log, reader.clone(), log_reports);
+
+        let (stop_ports, stopping) = watch::channel(false);
+        let mut ports = JoinSet::new();
+        let routes = client_router(handle.clone(), ServerInfo::default());
+        for listener in clients {
+            ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
+        }
+        let raft = RaftService::new(port.clone(), handle.clone(), introduction.clone());
+        let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
+        let routes = peer_router(handle.clone(), raft);
+        for listener in peers {
+            ports.spawn(serve(listener, routes.clone(), PEER_GRACE, stopped(stopping.clone())));
+        }
+        let mut links = JoinSet::new();
+        for (id, outbox) in outboxes {
+            let peer = members.iter().find(|member| member.id == id).expect("boxes are of members").clone();
+            let link = Link {
+                peer,
+                port: port.clone(),
+                outbox,
+                reader: reader.clone(),
+                introduction: introduction.clone(),
+                limits: config.limits,
+                silence: Duration::from_millis(config.timings.election_timeout_ms),
+            };
+            links.spawn(link.run());
+        }
+        let (stop_actor, stop) = oneshot::channel();
+        let actor = tokio::spawn(actor.run(async {
+            // A sender that was dropped without a word is a stop too.
+            let _ = stop.await;
+        }));
+        info!(node = %config.name, clients = ?client_addresses, peers = ?peer_addresses, "listening");
+        Ok(Self {
+            handle,
+            client_addresses,
+            peer_addresses,
+            actor,
+            stop_actor: Some(stop_actor),
+            stop_ports,
+            ports,
+            links,
+            _directory: directory,
+        })
+    }
+
+    /// How this process reaches the node.
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Where clients reach it.
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.client_addresses
+    }
+
+    /// Where peers reach it.
+    pub fn peer_addresses(&self) -> &[SocketAddr] {
+        &self.peer_addresses
+    }
+
+    /// Runs until `stop` completes, then answers what it can, flushes and ends; or until the node must not go on.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> ActorEnd {
+        let mut stop = std::pin::pin!(stop);
+        let end = tokio::select! {
+            () = &mut stop => {
+                info!("shutting down");
+                if let Some(stop_actor) = self.stop_actor.take() {
+                    // An actor that has ended is stopped.
+                    let _ = stop_actor.send(());
+                }
+                (&mut self.actor).await
+            }
+            end = &mut self.actor => end,
+            // Without one of these the node would go on half deaf, and nobody would know.
+            () = raise_panics(&mut self.links) => unreachable!("it only ends by a panic"),
+            () = raise_panics(&mut self.ports) => unreachable!("it only ends by a panic"),
+        };
+        let end = end.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        if end == ActorEnd::ShutDown {
+            self.stop_ports.send_replace(true);
+            while self.ports.join_next().await.is_some() {}
+        }
+        end
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.actor.abort();
+    }
+}
+
+/// The directory is locked and ours, the log is recovered and flushed.
+fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+    let mut directory = Directory::open(&config.data_dir)?;
+    match directory.meta() {
+        Some(meta) => {
+            let existing = Existing { identity: meta.identity(), name: &meta.name };
+            for ignored in config.reconcile(&existing)? {
+                warn!("{ignored}");
+            }
+        }
+        None => {
+            let founded = config.found(rand::random())?;
+            directory.initialize(Meta {
+                format_version: FORMAT_VERSION,
+                cluster_id: founded.identity.cluster,
+                node_id: founded.identity.node,
+                name: config.name.clone(),
+                members: founded.members,
+            })?;
+        }
+    }
+    let identity = directory.meta().expect("it was there or was made").identity();
+    let options = LogOptions {
+        min_segment_bytes: config.limits.min_segment_bytes,
+        max_segment_bytes: config.limits.max_segment_bytes,
+        ..LogOptions::default()
+    };
+    let (log, recovered) = Log::open(RealOs, directory.path(), identity, options)?;
+    if let Some(repair) = &recovered.repaired {
+        warn!(?repair, "a torn write at the end of the log was cut; nobody was promised it");
+    }
+    info!(entries = recovered.entries.len(), term = %recovered.hard_state.term, "the log is recovered");
+    Ok((directory, log, recovered))
+}
+
+fn node_config(config: &ServerConfig, meta: Option<&Meta>) -> NodeConfig {
+    let meta = meta.expect("the directory has an identity");
+    let ticks = |ms: u64| u32::try_from(ms.div_ceil(TICK_MS)).expect("checked with the configuration");
+    let limits = config.limits;
+    NodeConfig {
+        identity: meta.identity(),
+        name: meta.name.clone(),
+        client_urls: client_urls(config),
+        members: meta.members.clone(),
+        limits,
+        raft: raft::Config {
+            election_timeout_ticks: ticks(config.timings.election_timeout_ms),
+            heartbeat_ticks: ticks(config.timings.heartbeat_interval_ms),
+            max_append_bytes: limits.max_append_bytes,
+            max_append_entries: limits.max_append_entries,
+            max_inflight_messages: limits.max_inflight_messages,
+            max_inflight_bytes: limits.max_inflight_bytes,
+            ..raft::Config::new(meta.node_id)
+        },
+        tick_ms: TICK_MS,
+        seed: rand::random(),
+    }
+}
+
+fn client_urls(config: &ServerConfig) -> Vec<String> {
+    config.advertise_client_urls.iter().map(HttpUrl::to_string).collect()
+}
+
+async fn bind(
+    urls: &[HttpUrl],
+    what: &'static str,
+    flag: &'static str,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let address = url.socket_addr().expect("checked with the configuration");
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| StartError::Listen {
+            address: address.to_string(),
+            what,
+            flag,
+            source,
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+/// Waits for a task to panic, and panics with it.
+async fn raise_panics(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    std::future::pending().await
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A server that was dropped has stopped.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "the link is broken")]
+    async fn pitfall_54_a_task_that_panics_takes_the_node_down() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("the link is broken") });
+        let bound = Duration::from_secs(20);
+        let _ = tokio::time::timeout(bound, raise_panics(&mut tasks)).await;
+    }
+}

@@ -1,0 +1,229 @@
+//! The two ports: which services they have, and the server that accepts connections.
+//!
+//! A port speaks HTTP/2 without TLS (gRPC, or curl with prior knowledge) and HTTP/1.1, told apart by their first bytes.
+//! The library's own server is not used: it ends a request at the client's deadline without a word on a write's outcome,
+//! and it hides the accept loop, which must survive whatever a connection brings.
+//!
+//! Caveat: the number of connections is bounded by the process's file descriptors only. When they run out, the loop
+//! waits and goes on; what waits for an answer is bounded by the node's permits.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{Request, Response, StatusCode};
+use axum::response::IntoResponse;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder;
+use tracing::{debug, warn};
+
+use super::refusal::Reworded;
+use super::{ClusterService, HealthService, KvService};
+use crate::http;
+use lograft_node::NodeHandle;
+use crate::proto::DESCRIPTOR_SET;
+use crate::proto::v1::cluster_server::ClusterServer;
+use crate::proto::v1::kv_server::KvServer;
+
+/// Requests at a time on one connection; more wait in the client.
+const MAX_STREAMS: u32 = 4096;
+/// What a stream may send ahead of its reader: a whole request, so that a Set never waits for a window.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// What a connection may send ahead of its readers.
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A key of the default limit in a path, all of it percent-encoded, and what else stands in headers.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+/// A silent connection is asked after this, and closed when it does not answer in as much again.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long the loop rests when the system has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// The program's version.
+    pub version: &'static str,
+}
+
+impl Default for ServerInfo {
+    fn default() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION") }
+    }
+}
+
+/// A gRPC service that a port can have.
+pub trait GrpcService:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> GrpcService for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// What clients reach: `Kv`, `Cluster`, health and reflection, and HTTP/JSON for every other path.
+pub fn client_router(handle: NodeHandle, info: ServerInfo) -> Router {
+    let limit = handle.limits().max_request_bytes;
+    let kv = KvService::new(handle.clone());
+    let cluster = ClusterService::new(handle.clone(), info.version);
+    let routes = Routes::new(Reworded(KvServer::new(kv.clone()).max_decoding_message_size(limit)))
+        .add_service(Reworded(ClusterServer::new(cluster.clone()).max_decoding_message_size(limit)))
+        .add_service(HealthServer::new(HealthService::of_clients(handle.clone())));
+    let routes = with_reflection(routes, &["lograft.v1.Kv", "lograft.v1.Cluster"]);
+    let http = http::HttpService::new(handle, kv, cluster, info);
+    routes
+        .into_axum_router()
+        .fallback(move |request: Request<axum::body::Body>| http::dispatch(http.clone(), request))
+        .with_state(())
+}
+
+/// What peers reach: `raft` (the service `lograft.v1.Raft`), health and reflection.
+pub fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
+    let routes = Routes::new(raft).add_service(HealthServer::new(HealthService::of_peers(handle)));
+    with_reflection(routes, &["lograft.v1.Raft"]).into_axum_router().fallback(for_clients).with_state(())
+}
+
+/// Answers on the peer port what is none of the peers' business.
+async fn for_clients(request: Request<axum::body::Body>) -> axum::response::Response {
+    let message = format!("no service for {} on this port: it is the peers'", request.uri().path());
+    if http::is_grpc(&request) {
+        return tonic::Status::unimplemented(message).into_http();
+    }
+    (StatusCode::NOT_FOUND, message + "\n").into_response()
+}
+
+/// Adds reflection, which lists `services`, health and itself, both in v1 and in the v1alpha that older tools speak.
+fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
+    const COMMON: [&str; 3] = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    ];
+    let builder = || {
+        let sets = [
+            DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let builder = Builder::configure().include_reflection_service(false);
+        let builder =
+            sets.into_iter().fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set));
+        services.iter().chain(&COMMON).fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let compiled = "the descriptors were compiled into the program";
+    routes
+        .add_service(builder().build_v1().expect(compiled))
+        .add_service(builder().build_v1alpha().expect(compiled))
+}
+
+/// How long a server waits, once it shuts down, for the requests that it has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace(pub Duration);
+
+/// Accepts connections and serves `routes` on them until `shutdown` is ready. Then it accepts no more, lets each
+/// connection finish the requests that it has, for at most `grace`, and returns.
+///
+/// Nothing that a connection does ends it.
+pub async fn serve(listener: TcpListener, routes: Router, grace: Grace, shutdown: impl Future<Output = ()>) {
+    let http = builder();
+    let (stop, stopping) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(http.clone(), stream, routes.clone(), stopping.clone()));
+                }
+                Err(error) => rest(&error).await,
+            },
+        }
+    }
+    drop(listener);
+    drop(stop);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace.0, finished).await.is_err() {
+        debug!(connections = connections.len(), "closing connections that still have requests");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new());
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES);
+    http
+}
+
+/// An error of `accept` is of one connection, or the lack of file descriptors: rest, or the loop spins.
+async fn rest(error: &io::Error) {
+    let of_a_connection = [
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::Interrupted,
+    ];
+    if of_a_connection.contains(&error.kind()) {
+        debug!(%error, "a connection broke before it was accepted");
+    } else {
+        warn!(%error, "cannot accept connections, trying again");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn connection(
+    http: auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    routes: Router,
+    mut stopping: watch::Receiver<()>,
+) {
+    // An answer is one small packet: it must not wait for the acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "a connection broke");
+        return;
+    }
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
+    let result = tokio::select! {
+        result = &mut served => result,
+        // The sender is never used: it is dropped when the server stops.
+        _ = stopping.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(error, "a connection ended");
+    }
+}

@@ -1,0 +1,200 @@
+//! For tests of the edges: a node that answers by script, and a port in front of it. Fuzzing asks the node without a
+//! port and without a script.
+#![cfg_attr(not(test), expect(dead_code, reason = "only tests let the node misbehave"))]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use lograft_kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
+use lograft_node::limits::Limits;
+use lograft_node::{
+    Answer, Asked, ClientMessage, Completion, Header, NodeHandle, PendingRequest, Reply, Request,
+    RequestError, RoleName, Status,
+};
+use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
+
+#[cfg(test)]
+mod port;
+#[cfg(test)]
+pub(crate) use port::Port;
+
+pub(crate) const NODE: NodeId = NodeId::new(0xab);
+pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xc1);
+
+/// What the node was asked, and how it behaves.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    seen: Arc<Mutex<Vec<(Request, u64)>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    map: BTreeMap<Bytes, Versioned>,
+    revision: u64,
+    error: Option<RequestError>,
+    mute: bool,
+    held: Vec<PendingRequest>,
+    leaderless: bool,
+}
+
+impl Script {
+    /// From now on every request is answered like this.
+    pub(crate) fn fail_with(&self, error: RequestError) {
+        self.state.lock().unwrap().error = Some(error);
+    }
+
+    /// From now on requests wait.
+    pub(crate) fn hold(&self) {
+        self.state.lock().unwrap().mute = true;
+    }
+
+    /// Answers what waits.
+    pub(crate) fn release(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.mute = false;
+        for pending in std::mem::take(&mut state.held) {
+            state.answer(pending);
+        }
+    }
+
+    pub(crate) fn lose_leader(&self, lost: bool) {
+        self.state.lock().unwrap().leaderless = lost;
+    }
+
+    /// Requests and their timeouts in milliseconds, in order.
+    pub(crate) fn seen(&self) -> Vec<(Request, u64)> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn take(&self, message: ClientMessage) {
+        let mut state = self.state.lock().unwrap();
+        match message {
+            ClientMessage::Request(pending) => {
+                self.seen.lock().unwrap().push((asked(&pending).clone(), pending.timeout_ms));
+                if state.mute { state.held.push(pending) } else { state.answer(pending) }
+            }
+            ClientMessage::Status(asked) => drop(asked.answer.send(state.status())),
+        }
+    }
+}
+
+fn asked(pending: &PendingRequest) -> &Request {
+    match &pending.asked {
+        Asked::Client(request) => request,
+        Asked::Peer(request) => unreachable!("clients ask, not peers: {request:?}"),
+    }
+}
+
+impl State {
+    fn answer(&mut self, pending: PendingRequest) {
+        let answer = match &self.error {
+            Some(error) => Err(error.clone()),
+            None => {
+                let reply = self.reply(asked(&pending));
+                Ok(Answer { header: self.header(), reply })
+            }
+        };
+        let Completion::Oneshot(waiting) = pending.completion else { unreachable!("clients ask, not peers") };
+        let _ = waiting.send(answer);
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            cluster: CLUSTER,
+            node: NODE,
+            term: Term::new(3),
+            revision: Revision::new(self.revision + 1),
+        }
+    }
+
+    fn reply(&mut self, request: &Request) -> Reply {
+        match request {
+            Request::Barrier => Reply::Reached,
+            Request::Get { key, .. } => Reply::Got(
+                self.map.get(key).map(|stored| KeyValue { key: key.clone(), stored: stored.clone() }),
+            ),
+            Request::List(list) => {
+                let mut items: Vec<_> = self
+                    .map
+                    .iter()
+                    .filter(|(key, _)| key.starts_with(&list.prefix) && **key > list.start_after)
+                    .map(|(key, stored)| KeyValue { key: key.clone(), stored: stored.clone() })
+                    .collect();
+                let more = items.len() > list.limit as usize;
+                items.truncate(list.limit as usize);
+                if list.keys_only {
+                    items.iter_mut().for_each(|item| item.stored.value = Bytes::new());
+                }
+                Reply::Listed(Page { items, more })
+            }
+            Request::Write(command) => {
+                let effect = self.write(command);
+                Reply::Applied(Outcome { revision: Revision::new(self.revision + 1), effect })
+            }
+        }
+    }
+
+    fn write(&mut self, command: &Command) -> Effect {
+        let (Command::Set { key, if_mod_revision, .. } | Command::Delete { key, if_mod_revision }) = command;
+        let prev = self.map.get(key).cloned();
+        let found = prev.as_ref().map_or(Revision::new(0), |prev| prev.mod_revision);
+        if if_mod_revision.is_some_and(|asked| asked != found) {
+            return Effect::ConditionFailed { found };
+        }
+        match command {
+            Command::Set { key, value, .. } => {
+                self.revision += 1;
+                let now = Revision::new(self.revision + 1);
+                let stored = Versioned {
+                    value: value.clone(),
+                    create_revision: prev.as_ref().map_or(now, |prev| prev.create_revision),
+                    mod_revision: now,
+                    version: prev.as_ref().map_or(1, |prev| prev.version + 1),
+                };
+                self.map.insert(key.clone(), stored);
+                Effect::Set { prev }
+            }
+            Command::Delete { key, .. } => {
+                self.revision += u64::from(self.map.remove(key).is_some());
+                Effect::Deleted { prev }
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            header: self.header(),
+            name: "n1".to_owned(),
+            role: if self.leaderless { RoleName::Follower } else { RoleName::Leader },
+            leader: (!self.leaderless).then_some(NODE),
+            first_index: LogIndex::new(1),
+            last_index: LogIndex::new(9),
+            persisted_index: LogIndex::new(9),
+            commit_index: LogIndex::new(8),
+            applied_index: LogIndex::new(8),
+            state_hash: 0xbeef,
+            keys: self.map.len() as u64,
+            log_size_bytes: 1 << 20,
+            pending_requests: self.held.len() as u64,
+            refused_messages: 0,
+            disk_full: false,
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A node that answers by script.
+pub(crate) fn node(limits: Limits) -> (NodeHandle, Script) {
+    let (handle, mut mailbox) = NodeHandle::new(NODE, limits);
+    let script = Script::default();
+    let actor = script.clone();
+    tokio::spawn(async move {
+        while let Some(message) = mailbox.recv().await {
+            actor.take(message);
+        }
+    });
+    (handle, script)
+}
