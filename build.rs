@@ -10,9 +10,6 @@ const PROTOS: [&str; 3] = ["lograft/v1/kv.proto", "lograft/v1/cluster.proto", "l
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    if env::var_os("CARGO_FEATURE_SERVER").is_none() {
-        return Ok(());
-    }
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("lograft_descriptor.bin"), descriptors.encode_to_vec())?;

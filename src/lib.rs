@@ -1,33 +1,23 @@
 //! Lograft: a Raft-replicated key-value node.
 //!
-//! Three shells: a pure core ([`raft`], [`kv`]), a synchronous node around it ([`node`], with the log of [`storage`]),
-//! and thin asynchronous edges ([`rpc`], [`http`], [`cli`]). `docs/ARCHITECTURE.md` is the map of the code.
+//! This package is what people run. Below it, in `crates/`, are the pure core (`lograft-raft`, `lograft-kv`), the log
+//! (`lograft-storage`) and the synchronous node that ties them (`lograft-node`). Here the [`actor`] owns the node, and
+//! thin edges ([`grpc`], [`http`], [`peer`]) reach it. `docs/ARCHITECTURE.md` is the map of the code.
 
-#[macro_use]
-pub mod marks;
+#![forbid(unsafe_code)]
 
+pub mod actor;
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod kv;
-pub mod limits;
-pub mod node;
-pub mod raft;
-pub mod sim;
-pub mod storage;
-pub mod types;
-
-#[cfg(feature = "server")]
-pub mod cli;
-#[cfg(feature = "server")]
-pub mod client;
-#[cfg(feature = "server")]
-pub mod config;
-#[cfg(feature = "server")]
+pub mod grpc;
 pub mod http;
-#[cfg(feature = "server")]
+pub mod peer;
 pub mod proto;
-#[cfg(feature = "server")]
-pub mod rpc;
-#[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(test, fuzzing))]
+mod stub;

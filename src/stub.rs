@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use crate::actor::{Asked, ClientMessage, Completion, NodeHandle, PendingRequest};
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
 use lograft_node::limits::Limits;
-use lograft_node::{
-    Answer, Asked, ClientMessage, Completion, Header, NodeHandle, PendingRequest, Reply, Request,
-    RequestError, RoleName, Status,
-};
+use lograft_node::{Answer, Header, Reply, Request, RequestError, RoleName, Status};
 use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
 #[cfg(test)]

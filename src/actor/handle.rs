@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::event::{ForwardAnswer, ForwardedRequest};
-use super::request::{Answer, Request, RequestError, Status};
 use lograft_node::limits::{KIB, Limits};
+use lograft_node::{Answer, Request, RequestError, Status};
+use lograft_node::{ForwardAnswer, ForwardedRequest};
 use lograft_types::NodeId;
 
 /// Askers of a status that may be in the mailbox at a time. They have places of their own there; more of them wait.

@@ -6,6 +6,12 @@
 //!
 //! It never waits for a disk or a peer: the log has a thread of its own, each peer a link with an [`Outbox`].
 
+mod handle;
+mod outbox;
+mod peers;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +21,21 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
-use super::event::{Effects, Event, ForwardFailure, HaltReason, Load, Replied, Token};
-use super::handle::{
-    Asked, ClientMessage, Completion, ForwardReply, NodeHandle, PendingRequest, Permit, StatusAsked,
-};
-use super::outbox::Outbox;
-use super::peer::PeerAnswer;
-use super::port::{AnswerToPeer, PEER_LANE, PeerInput, PeerPort, VoteWaiting};
-use super::request::RequestError;
-use super::{Node, NodeConfig};
+use handle::{Permit, StatusAsked};
+use lograft_node::PeerAnswer;
+use lograft_node::RequestError;
+use lograft_node::{Effects, Event, ForwardFailure, HaltReason, Load, Replied, Token};
+use lograft_node::{Node, NodeConfig};
 use lograft_raft::ReplyTo;
 use lograft_storage::{LogReader, LogReport, LogThread, RealOs};
 use lograft_types::{Entry, Identity, NodeId};
+use peers::{PEER_LANE, VoteWaiting};
+
+pub(crate) use handle::{Asked, ClientMessage, Completion, PendingRequest};
+pub use handle::{ForwardReply, NodeHandle};
+pub use outbox::{Outbox, Parcel};
+pub(crate) use peers::PeerInput;
+pub use peers::{ActorGone, AnswerToPeer, PeerPort};
 
 /// After the node was asked to stop it goes on so long at the most, to answer what it can.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -368,6 +377,3 @@ impl Completion {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::event::{Forward, ForwardId, ForwardedRequest};
-use super::peer::{Payloads, PeerMessage};
 use lograft_node::limits::Limits;
+use lograft_node::{Forward, ForwardId, ForwardedRequest};
+use lograft_node::{Payloads, PeerMessage};
 use lograft_raft::{AppendEntries, RequestVote};
 
 /// The box of one peer.

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::event::{Event, ForwardAnswer, ForwardFailure, ForwardId};
-use super::peer::{Envelope, PeerRequest, Refusal};
 use lograft_node::limits::{KIB, MIB};
+use lograft_node::{Envelope, PeerRequest, Refusal};
+use lograft_node::{Event, ForwardAnswer, ForwardFailure, ForwardId};
 use lograft_raft::{ReplyTo, Response};
 use lograft_types::{Identity, NodeId};
 

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::super::handle::NodeHandle;
-use super::super::peer::Envelope;
-use super::super::{Consistency, Event, PeerPort, PeerRequest, Request};
+use super::ActorGone;
+use super::handle::NodeHandle;
 use super::*;
 use lograft_kv::Command;
+use lograft_node::Envelope;
 use lograft_node::limits::Limits;
+use lograft_node::{Consistency, Event, PeerRequest, Request};
 use lograft_raft as raft;
-use lograft_raft::{RequestVote};
+use lograft_raft::RequestVote;
 use lograft_storage::{Log, LogOptions};
 use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, WriteSeq};
 
@@ -229,7 +230,7 @@ async fn pitfall_54_the_actor_is_killed_and_every_caller_is_answered() {
     assert_eq!(handle.request(set("k"), None).await, Err(RequestError::ShuttingDown));
     assert_eq!(handle.status().await, Err(RequestError::ShuttingDown));
     let voted = timeout(PATIENCE, candidate.vote(envelope(), vote(1))).await.unwrap();
-    assert_eq!(voted, Err(super::super::ActorGone));
+    assert_eq!(voted, Err(ActorGone));
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@
 use bytes::Bytes;
 
 use super::check::{self, Invalid};
-use super::fault::Fault;
+use super::error::ApiError;
+use crate::proto::v1;
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Versioned};
 use lograft_node::limits::Limits;
 use lograft_node::{Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, Status};
-use crate::proto::v1;
 use lograft_types::{LogIndex, NodeId, Revision};
 
 /// What a Get asks of the node.
@@ -70,9 +70,9 @@ fn consistency(serializable: bool) -> Consistency {
 /// The answer to a Get.
 ///
 /// # Errors
-/// [`Fault`] if what is stored is not text.
-pub fn get_response(answer: Answer) -> Result<v1::GetResponse, Fault> {
-    let Reply::Got(found) = answer.reply else { return Err(Fault::misfit()) };
+/// [`ApiError`] if what is stored is not text.
+pub fn get_response(answer: Answer) -> Result<v1::GetResponse, ApiError> {
+    let Reply::Got(found) = answer.reply else { return Err(ApiError::misfit()) };
     Ok(v1::GetResponse {
         header: Some(header(answer.header)),
         kv: found.as_ref().map(key_value).transpose()?,
@@ -84,18 +84,18 @@ pub fn get_response(answer: Answer) -> Result<v1::GetResponse, Fault> {
 /// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
 ///
 /// # Errors
-/// [`Fault`] if the condition did not hold.
+/// [`ApiError`] if the condition did not hold.
 pub fn set_response(
     answer: Answer,
     prev_of: Option<&str>,
     asked: Option<u64>,
-) -> Result<v1::SetResponse, Fault> {
+) -> Result<v1::SetResponse, ApiError> {
     let header = header(answer.header);
     match applied(answer.reply, asked)? {
         Effect::Set { prev } => {
             Ok(v1::SetResponse { header: Some(header), prev_kv: prev_kv(prev_of, prev.as_ref())? })
         }
-        Effect::Deleted { .. } | Effect::ConditionFailed { .. } => Err(Fault::misfit()),
+        Effect::Deleted { .. } | Effect::ConditionFailed { .. } => Err(ApiError::misfit()),
     }
 }
 
@@ -104,12 +104,12 @@ pub fn set_response(
 /// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
 ///
 /// # Errors
-/// [`Fault`] if the condition did not hold.
+/// [`ApiError`] if the condition did not hold.
 pub fn delete_response(
     answer: Answer,
     prev_of: Option<&str>,
     asked: Option<u64>,
-) -> Result<v1::DeleteResponse, Fault> {
+) -> Result<v1::DeleteResponse, ApiError> {
     let header = header(answer.header);
     match applied(answer.reply, asked)? {
         Effect::Deleted { prev } => Ok(v1::DeleteResponse {
@@ -117,16 +117,16 @@ pub fn delete_response(
             deleted: u64::from(prev.is_some()),
             prev_kv: prev_kv(prev_of, prev.as_ref())?,
         }),
-        Effect::Set { .. } | Effect::ConditionFailed { .. } => Err(Fault::misfit()),
+        Effect::Set { .. } | Effect::ConditionFailed { .. } => Err(ApiError::misfit()),
     }
 }
 
 /// The answer to a List.
 ///
 /// # Errors
-/// [`Fault`] if what is stored is not text.
-pub fn list_response(answer: Answer) -> Result<v1::ListResponse, Fault> {
-    let Reply::Listed(page) = answer.reply else { return Err(Fault::misfit()) };
+/// [`ApiError`] if what is stored is not text.
+pub fn list_response(answer: Answer) -> Result<v1::ListResponse, ApiError> {
+    let Reply::Listed(page) = answer.reply else { return Err(ApiError::misfit()) };
     let kvs = page.items.iter().map(key_value).collect::<Result<_, _>>()?;
     Ok(v1::ListResponse { header: Some(header(answer.header)), kvs, more: page.more })
 }
@@ -175,28 +175,28 @@ fn header(header: Header) -> v1::Header {
 }
 
 /// The effect of a write whose condition held.
-fn applied(reply: Reply, asked: Option<u64>) -> Result<Effect, Fault> {
+fn applied(reply: Reply, asked: Option<u64>) -> Result<Effect, ApiError> {
     match reply {
         Reply::Applied(Outcome { effect: Effect::ConditionFailed { found }, .. }) => {
-            Err(Fault::condition_failed(asked.map(Revision::new), found))
+            Err(ApiError::condition_failed(asked.map(Revision::new), found))
         }
         Reply::Applied(Outcome { effect, .. }) => Ok(effect),
-        Reply::Got(_) | Reply::Listed(_) | Reply::Reached => Err(Fault::misfit()),
+        Reply::Got(_) | Reply::Listed(_) | Reply::Reached => Err(ApiError::misfit()),
     }
 }
 
-fn prev_kv(prev_of: Option<&str>, prev: Option<&Versioned>) -> Result<Option<v1::KeyValue>, Fault> {
+fn prev_kv(prev_of: Option<&str>, prev: Option<&Versioned>) -> Result<Option<v1::KeyValue>, ApiError> {
     match (prev_of, prev) {
         (Some(key), Some(prev)) => Ok(Some(with_key(key.to_owned(), prev)?)),
         (None, _) | (_, None) => Ok(None),
     }
 }
 
-fn key_value(kv: &KeyValue) -> Result<v1::KeyValue, Fault> {
+fn key_value(kv: &KeyValue) -> Result<v1::KeyValue, ApiError> {
     with_key(text("key", &kv.key)?, &kv.stored)
 }
 
-fn with_key(key: String, stored: &Versioned) -> Result<v1::KeyValue, Fault> {
+fn with_key(key: String, stored: &Versioned) -> Result<v1::KeyValue, ApiError> {
     Ok(v1::KeyValue {
         key,
         value: text("value", &stored.value)?,
@@ -206,6 +206,6 @@ fn with_key(key: String, stored: &Versioned) -> Result<v1::KeyValue, Fault> {
     })
 }
 
-fn text(field: &'static str, bytes: &Bytes) -> Result<String, Fault> {
-    str::from_utf8(bytes).map(str::to_owned).map_err(|_| Fault::not_text(field))
+fn text(field: &'static str, bytes: &Bytes) -> Result<String, ApiError> {
+    str::from_utf8(bytes).map(str::to_owned).map_err(|_| ApiError::not_text(field))
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::proto::v1;
 
 #[derive(Debug, Serialize)]
-pub(super) struct HeaderDoc {
+pub(crate) struct HeaderDoc {
     cluster_id: String,
     node_id: String,
     term: u64,
@@ -25,7 +25,7 @@ impl From<Option<v1::Header>> for HeaderDoc {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct KeyValueDoc {
+pub(crate) struct KeyValueDoc {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
@@ -54,38 +54,38 @@ impl From<v1::KeyValue> for KeyValueDoc {
 
 /// The answer to GET of a key, for those who want a document.
 #[derive(Debug, Serialize)]
-pub(super) struct GetDoc {
-    pub(super) header: HeaderDoc,
-    pub(super) kv: KeyValueDoc,
+pub(crate) struct GetDoc {
+    pub(crate) header: HeaderDoc,
+    pub(crate) kv: KeyValueDoc,
 }
 
 /// The answer to PUT.
 #[derive(Debug, Serialize)]
-pub(super) struct SetDoc {
-    pub(super) header: HeaderDoc,
+pub(crate) struct SetDoc {
+    pub(crate) header: HeaderDoc,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) prev_kv: Option<KeyValueDoc>,
+    pub(crate) prev_kv: Option<KeyValueDoc>,
 }
 
 /// The answer to DELETE.
 #[derive(Debug, Serialize)]
-pub(super) struct DeleteDoc {
-    pub(super) header: HeaderDoc,
-    pub(super) deleted: u64,
+pub(crate) struct DeleteDoc {
+    pub(crate) header: HeaderDoc,
+    pub(crate) deleted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) prev_kv: Option<KeyValueDoc>,
+    pub(crate) prev_kv: Option<KeyValueDoc>,
 }
 
 /// The answer to a list.
 #[derive(Debug, Serialize)]
-pub(super) struct ListDoc {
+pub(crate) struct ListDoc {
     header: HeaderDoc,
     kvs: Vec<KeyValueDoc>,
     more: bool,
 }
 
 impl ListDoc {
-    pub(super) fn new(list: v1::ListResponse, with_values: bool) -> Self {
+    pub(crate) fn new(list: v1::ListResponse, with_values: bool) -> Self {
         Self {
             header: list.header.into(),
             kvs: list.kvs.into_iter().map(|kv| KeyValueDoc::new(kv, with_values)).collect(),
@@ -95,7 +95,7 @@ impl ListDoc {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct StatusDoc {
+pub(crate) struct StatusDoc {
     header: HeaderDoc,
     name: String,
     version: String,
@@ -166,18 +166,18 @@ impl From<v1::Member> for MemberDoc {
 
 /// The answer of `/health`, in etcd's shape: text, not a boolean.
 #[derive(Debug, Serialize)]
-pub(super) struct HealthDoc {
-    pub(super) health: &'static str,
+pub(crate) struct HealthDoc {
+    pub(crate) health: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct VersionDoc {
-    pub(super) lograft: &'static str,
-    pub(super) api: &'static str,
+pub(crate) struct VersionDoc {
+    pub(crate) lograft: &'static str,
+    pub(crate) api: &'static str,
 }
 
-pub(super) fn hex(id: u64) -> String {
+pub(crate) fn hex(id: u64) -> String {
     format!("{id:016x}")
 }

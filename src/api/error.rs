@@ -35,7 +35,7 @@ impl Certainty {
 
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ApiError {
     /// The kind of error, in gRPC's words.
     pub code: Code,
     /// In words, for people.
@@ -48,7 +48,7 @@ pub struct Fault {
     pub disk_full: bool,
 }
 
-impl Fault {
+impl ApiError {
     fn new(code: Code, message: impl Into<Cow<'static, str>>, certainty: Option<Certainty>) -> Self {
         Self { code, message: message.into(), certainty, found: None, disk_full: false }
     }
@@ -103,13 +103,13 @@ impl Fault {
     }
 }
 
-impl From<Invalid> for Fault {
+impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         Self::invalid(invalid.to_string())
     }
 }
 
-impl From<RequestError> for Fault {
+impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let (code, certainty) = match &error {
             RequestError::Overloaded { .. }
@@ -129,8 +129,8 @@ impl From<RequestError> for Fault {
     }
 }
 
-impl From<Fault> for Status {
-    fn from(fault: Fault) -> Self {
+impl From<ApiError> for Status {
+    fn from(fault: ApiError) -> Self {
         let mut status = Self::new(fault.code, fault.message);
         if let Some(certainty) = fault.certainty {
             status.metadata_mut().insert(OUTCOME, MetadataValue::from_static(certainty.as_str()));

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
+use crate::actor::ActorEnd;
 use crate::config::ServerConfig;
-use lograft_node::{ActorEnd, HaltReason};
 use crate::server::Server;
+use lograft_node::HaltReason;
 
 use super::exit::say;
 use super::logging;

@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Client, Error, Options};
-use lograft_node::limits::Limits;
-use lograft_node::RequestError;
 use crate::proto::v1;
-use crate::rpc::stub::Port;
+use crate::stub::Port;
+use lograft_node::RequestError;
+use lograft_node::limits::Limits;
 
 fn client(endpoints: &[String]) -> Client {
     Client::new(&Options { endpoints: endpoints.to_vec(), ..Options::default() }).unwrap()

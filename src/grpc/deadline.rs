@@ -9,7 +9,7 @@ const MAX_MARGIN: Duration = Duration::from_millis(50);
 
 /// The time that the request brought, less a tenth of it (at most 50 ms) for the way back: a client that gives up by
 /// itself does not hear what became of its write. `None` without the header, or where it is malformed.
-pub fn of(metadata: &MetadataMap) -> Option<Duration> {
+pub(super) fn of(metadata: &MetadataMap) -> Option<Duration> {
     let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout.saturating_sub((timeout / 10).min(MAX_MARGIN)))
 }

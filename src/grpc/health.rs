@@ -14,7 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use lograft_node::NodeHandle;
+use crate::actor::NodeHandle;
 
 /// How often a watched node is asked.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);

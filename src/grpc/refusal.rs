@@ -15,11 +15,11 @@ use tonic::codegen::Service;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
-use super::fault::Fault;
+use crate::api::ApiError;
 
 /// A gRPC service with its library's refusals reworded.
 #[derive(Clone, Debug)]
-pub(super) struct Reworded<S>(pub(super) S);
+pub(crate) struct Reworded<S>(pub(crate) S);
 
 type Reword = fn(http::Response<Body>) -> http::Response<Body>;
 
@@ -51,7 +51,7 @@ fn reword(response: http::Response<Body>) -> http::Response<Body> {
     }
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match refusal(status.code(), status.message()) {
-        Some(message) => Status::from(Fault::invalid(message)).into_http(),
+        Some(message) => Status::from(ApiError::invalid(message)).into_http(),
         None => response,
     }
 }

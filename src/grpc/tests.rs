@@ -14,13 +14,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::stub::{CLUSTER, NODE, Port};
-use super::{FOUND_MOD_REVISION, OUTCOME};
-use lograft_node::limits::{Limits, MIB};
-use lograft_node::{Consistency, Request as NodeRequest, RequestError};
+use crate::api::{FOUND_MOD_REVISION, OUTCOME};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::kv_client::KvClient;
+use crate::stub::{CLUSTER, NODE, Port};
+use lograft_node::limits::{Limits, MIB};
+use lograft_node::{Consistency, Request as NodeRequest, RequestError};
 use lograft_types::{LogIndex, NodeId};
 
 async fn port() -> (Port, KvClient<Channel>) {

@@ -7,9 +7,9 @@ use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request};
 use futures_util::StreamExt;
 
+use crate::api::ApiError;
+use crate::api::check::{self, Invalid};
 use lograft_node::limits::Limits;
-use crate::rpc::Fault;
-use crate::rpc::check::{self, Invalid};
 
 /// A body over the limit is read and dropped up to this size, so that its sender hears the answer instead of a broken
 /// connection.
@@ -20,7 +20,7 @@ pub(super) enum BodyError {
     /// Larger than a value may be.
     TooLarge(Invalid),
     /// Anything else.
-    Fault(Fault),
+    ApiError(ApiError),
 }
 
 /// The body as text, in at most the node's request timeout.
@@ -36,7 +36,7 @@ pub(super) async fn value(request: Request<Body>, limits: &Limits) -> Result<Str
     let reading = read(request.into_body().into_data_stream(), limits, declared);
     tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| {
         let message = format!("not applied: the body did not arrive within {} ms", timeout.as_millis());
-        Err(BodyError::Fault(Fault::too_slow(message)))
+        Err(BodyError::ApiError(ApiError::too_slow(message)))
     })
 }
 
@@ -52,8 +52,9 @@ async fn read(
     let mut value = Vec::with_capacity(declared.unwrap_or(0).min(limits.max_value_bytes));
     let mut bytes = 0;
     while let Some(chunk) = body.next().await {
-        let chunk = chunk
-            .map_err(|error| BodyError::Fault(Fault::invalid(format!("the body broke off: {error}"))))?;
+        let chunk = chunk.map_err(|error| {
+            BodyError::ApiError(ApiError::invalid(format!("the body broke off: {error}")))
+        })?;
         bytes += chunk.len();
         if bytes <= limits.max_value_bytes {
             value.extend_from_slice(&chunk);
@@ -64,6 +65,6 @@ async fn read(
     check::value_bytes(bytes, limits).map_err(BodyError::TooLarge)?;
     String::from_utf8(value).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        BodyError::Fault(Invalid::NotUtf8 { field: "value", offset }.into())
+        BodyError::ApiError(Invalid::NotUtf8 { field: "value", offset }.into())
     })
 }

@@ -7,13 +7,13 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use tokio::runtime::{Builder, Runtime};
 
+use super::dispatch;
 use super::keys::PREFIX;
 use super::query::decode;
-use super::{HttpService, dispatch};
-use lograft_node::limits::{KIB, Limits};
+use crate::api::Api;
+use crate::stub::{self, Script};
 use lograft_node::Request as NodeRequest;
-use crate::rpc::stub::{self, Script};
-use crate::rpc::{ClusterService, KvService, ServerInfo};
+use lograft_node::limits::{KIB, Limits};
 
 /// So many requests of one input are sent.
 const MAX_REQUESTS: usize = 8;
@@ -35,9 +35,7 @@ pub fn http(bytes: &[u8]) -> &'static str {
 async fn play(bytes: &[u8]) -> &'static str {
     let limits = Limits { max_key_bytes: 24, max_value_bytes: 64, max_list_keys: 10, ..Limits::default() };
     let (handle, script) = stub::node(limits);
-    let kv = KvService::new(handle.clone());
-    let cluster = ClusterService::new(handle.clone(), "1.2.3");
-    let service = HttpService::new(handle, kv, cluster, ServerInfo { version: "1.2.3" });
+    let api = Api::new(handle, "1.2.3");
     let mut reached = "no request";
     let mut rest = Some(bytes);
     for _ in 0..MAX_REQUESTS {
@@ -45,10 +43,10 @@ async fn play(bytes: &[u8]) -> &'static str {
         let (one, others) = split_once(next, b"\n---\n");
         rest = others;
         let Some(request) = parse(one) else { continue };
-        reached = exchange(&service, &script, request, &limits).await;
+        reached = exchange(&api, &script, request, &limits).await;
     }
     // The scripted node ends with its last handle: nothing of this input is left for the next one.
-    drop(service);
+    drop(api);
     tokio::task::yield_now().await;
     reached
 }
@@ -77,32 +75,20 @@ struct Answer {
     body: Vec<u8>,
 }
 
-async fn send(service: &HttpService, request: Request<Vec<u8>>) -> Answer {
-    let answer = dispatch(service.clone(), request.map(Body::from)).await;
+async fn send(api: &Api, request: Request<Vec<u8>>) -> Answer {
+    let answer = dispatch(api.clone(), request.map(Body::from)).await;
     let (parts, body) = answer.into_parts();
     let body = axum::body::to_bytes(body, 64 * KIB).await.expect("a short answer").to_vec();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
 /// Sends one request and looks at what comes back.
-async fn exchange(
-    service: &HttpService,
-    script: &Script,
-    request: Request<Vec<u8>>,
-    limits: &Limits,
-) -> &'static str {
+async fn exchange(api: &Api, script: &Script, request: Request<Vec<u8>>, limits: &Limits) -> &'static str {
     let (method, uri, body) = (request.method().clone(), request.uri().clone(), request.body().clone());
-    let speaks_grpc = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let asked_before = script.seen().len();
-    let answer = send(service, request).await;
+    let answer = send(api, request).await;
     for (asked, _) in &script.seen()[asked_before..] {
         keeps_to(asked, limits);
-    }
-    if speaks_grpc {
-        return "2xx";
     }
     let declares_more = answer.headers.contains_key(CONTENT_LENGTH);
     assert!(
@@ -112,7 +98,7 @@ async fn exchange(
     );
     if answer.status.is_success() {
         if method == Method::PUT {
-            was_put(service, &uri, &body).await;
+            was_put(api, &uri, &body).await;
         }
         return "2xx";
     }
@@ -152,10 +138,10 @@ fn keeps_to(asked: &NodeRequest, limits: &Limits) {
 }
 
 /// A value that was put is what a GET answers, byte for byte.
-async fn was_put(service: &HttpService, uri: &Uri, value: &[u8]) {
+async fn was_put(api: &Api, uri: &Uri, value: &[u8]) {
     let path = uri.path();
     decode("key", path.strip_prefix(PREFIX).expect("only keys are put")).expect("a key that was taken");
     let get = Request::get(path).body(Vec::new()).expect("a path that was taken");
-    let answer = send(service, get).await;
+    let answer = send(api, get).await;
     assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, value), "{path}");
 }

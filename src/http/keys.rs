@@ -6,34 +6,35 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 
 use super::body::BodyError;
-use super::json::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
 use super::query::{Query, QueryError, decode};
-use super::{HttpService, body, respond};
+use super::{body, respond};
+use crate::api::Api;
+use crate::api::ApiError;
+use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
 use crate::proto::v1;
-use crate::rpc::Fault;
 
 /// What stands before a key.
 pub(super) const PREFIX: &str = "/v1/kv/";
 
-impl From<QueryError> for Fault {
+impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         Self::invalid(error.to_string())
     }
 }
 
-fn key_and_query(uri: &Uri, known: &[&str]) -> Result<(String, Query), Fault> {
+fn key_and_query(uri: &Uri, known: &[&str]) -> Result<(String, Query), ApiError> {
     let key = decode("key", uri.path().strip_prefix(PREFIX).unwrap_or_default())?;
     Ok((key, Query::parse(uri.query(), known)?))
 }
 
 /// One key: its value as it is, or a document.
-pub(super) async fn get(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn get(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(&parts.uri, &["serializable"])?;
     let get = v1::GetRequest { key, serializable: query.flag("serializable")? };
-    let answer = service.kv.read(get, None).await?;
+    let answer = api.get(get, None).await?;
     let header = answer.header.unwrap_or_default();
     let Some(kv) = answer.kv else {
-        let mut response = respond::fault(&Fault::not_found("there is no such key"));
+        let mut response = respond::fault(&ApiError::not_found("there is no such key"));
         put_header(response.headers_mut(), &header);
         return Ok(response);
     };
@@ -58,12 +59,12 @@ pub(super) async fn get(service: HttpService, parts: &Parts) -> Result<Response<
 }
 
 /// Stores the body.
-pub(super) async fn put(service: HttpService, request: Request<Body>) -> Result<Response<Body>, Fault> {
+pub(super) async fn put(api: Api, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
     let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
-    let value = match body::value(request, service.kv.limits()).await {
+    let value = match body::value(request, api.limits()).await {
         Ok(value) => value,
-        Err(BodyError::Fault(fault)) => return Err(fault),
+        Err(BodyError::ApiError(fault)) => return Err(fault),
         Err(BodyError::TooLarge(invalid)) => {
             let mut response = respond::fault(&invalid.into());
             *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
@@ -71,17 +72,17 @@ pub(super) async fn put(service: HttpService, request: Request<Body>) -> Result<
         }
     };
     let set = v1::SetRequest { key, value, if_mod_revision, prev_kv };
-    let answer = service.kv.write(set, None).await?;
+    let answer = api.set(set, None).await?;
     let document = SetDoc { header: answer.header.into(), prev_kv: answer.prev_kv.map(Into::into) };
     Ok(respond::json(StatusCode::OK, &document))
 }
 
 /// Removes a key. One that is not there is no error: the document says that nothing was deleted.
-pub(super) async fn delete(service: HttpService, request: Request<Body>) -> Result<Response<Body>, Fault> {
+pub(super) async fn delete(api: Api, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
     let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
     let delete = v1::DeleteRequest { key, if_mod_revision, prev_kv };
-    let answer = service.kv.remove(delete, None).await?;
+    let answer = api.delete(delete, None).await?;
     let document = DeleteDoc {
         header: answer.header.into(),
         deleted: answer.deleted,
@@ -91,7 +92,7 @@ pub(super) async fn delete(service: HttpService, request: Request<Body>) -> Resu
 }
 
 /// Keys in order.
-pub(super) async fn list(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn list(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let known = ["prefix", "start_after", "limit", "keys_only", "serializable"];
     let query = Query::parse(parts.uri.query(), &known)?;
     // Past 2^32 it is over the limit all the same, and the answer says so.
@@ -104,7 +105,7 @@ pub(super) async fn list(service: HttpService, parts: &Parts) -> Result<Response
         keys_only,
         serializable: query.flag("serializable")?,
     };
-    let answer = service.kv.page(list, None).await?;
+    let answer = api.list(list, None).await?;
     Ok(respond::json(StatusCode::OK, &ListDoc::new(answer, !keys_only)))
 }
 

@@ -28,7 +28,6 @@
 mod body;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod json;
 mod keys;
 mod probes;
 mod query;
@@ -37,27 +36,10 @@ mod respond;
 mod tests;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 
-use lograft_node::NodeHandle;
-use crate::rpc::{ClusterService, Fault, KvService, ServerInfo};
-
-/// Answers HTTP requests through the same services as gRPC.
-#[derive(Clone, Debug)]
-pub struct HttpService {
-    handle: NodeHandle,
-    kv: KvService,
-    cluster: ClusterService,
-    info: ServerInfo,
-}
-
-impl HttpService {
-    /// The edge in front of a node.
-    pub fn new(handle: NodeHandle, kv: KvService, cluster: ClusterService, info: ServerInfo) -> Self {
-        Self { handle, kv, cluster, info }
-    }
-}
+use crate::api::{Api, ApiError};
 
 /// What a path names.
 enum Resource {
@@ -95,51 +77,37 @@ impl Resource {
     }
 }
 
-/// Whether whoever asks speaks gRPC.
-pub(crate) fn is_grpc(request: &Request<Body>) -> bool {
-    let content_type = request.headers().get(CONTENT_TYPE);
-    content_type.is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Answers a request that is not for a gRPC service of this port.
-pub async fn dispatch(service: HttpService, request: Request<Body>) -> Response<Body> {
-    if is_grpc(&request) {
-        let message = format!("no service for {} on this port", request.uri().path());
-        return tonic::Status::unimplemented(message).into_http();
-    }
+/// Answers a request.
+pub async fn dispatch(api: Api, request: Request<Body>) -> Response<Body> {
     let Some(resource) = Resource::of(request.uri().path()) else {
-        return respond::fault(&Fault::not_found(format!("there is nothing at {}", request.uri().path())));
+        return respond::fault(&ApiError::not_found(format!("there is nothing at {}", request.uri().path())));
     };
     let answered = match *request.method() {
-        Method::GET => read(service, &resource, request).await,
-        Method::HEAD => read(service, &resource, request).await.map(|answer| answer.map(|_| Body::empty())),
-        Method::PUT if matches!(resource, Resource::Key) => keys::put(service, request).await,
-        Method::DELETE if matches!(resource, Resource::Key) => keys::delete(service, request).await,
+        Method::GET => read(api, &resource, request).await,
+        Method::HEAD => read(api, &resource, request).await.map(|answer| answer.map(|_| Body::empty())),
+        Method::PUT if matches!(resource, Resource::Key) => keys::put(api, request).await,
+        Method::DELETE if matches!(resource, Resource::Key) => keys::delete(api, request).await,
         _ => Ok(not_allowed(&resource, request.method())),
     };
     answered.unwrap_or_else(|fault| respond::fault(&fault))
 }
 
-async fn read(
-    service: HttpService,
-    resource: &Resource,
-    request: Request<Body>,
-) -> Result<Response<Body>, Fault> {
+async fn read(api: Api, resource: &Resource, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (parts, _) = request.into_parts();
     match resource {
-        Resource::Key => keys::get(service, &parts).await,
-        Resource::Keys => keys::list(service, &parts).await,
-        Resource::Status => probes::status(service, &parts).await,
-        Resource::Version => probes::version(service, &parts),
-        Resource::Livez => probes::livez(service, &parts).await,
-        Resource::Readyz => probes::readyz(service, &parts).await,
-        Resource::Health => probes::health(service, &parts).await,
+        Resource::Key => keys::get(api, &parts).await,
+        Resource::Keys => keys::list(api, &parts).await,
+        Resource::Status => probes::status(api, &parts).await,
+        Resource::Version => probes::version(api, &parts),
+        Resource::Livez => probes::livez(api, &parts).await,
+        Resource::Readyz => probes::readyz(api, &parts).await,
+        Resource::Health => probes::health(api, &parts).await,
     }
 }
 
 fn not_allowed(resource: &Resource, method: &Method) -> Response<Body> {
     let message = format!("{method} is not possible here, only {}", resource.allowed());
-    let fault = Fault { code: tonic::Code::Unimplemented, ..Fault::invalid(message) };
+    let fault = ApiError { code: tonic::Code::Unimplemented, ..ApiError::invalid(message) };
     let mut response = respond::fault(&fault);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(resource.allowed()));

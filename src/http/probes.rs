@@ -7,33 +7,34 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
 
-use super::json::{HealthDoc, StatusDoc, VersionDoc};
 use super::query::Query;
-use super::{HttpService, respond};
+use super::respond;
+use crate::api::Api;
+use crate::api::ApiError;
+use crate::api::documents::{HealthDoc, StatusDoc, VersionDoc};
 use lograft_node::{Request as NodeRequest, RequestError};
-use crate::rpc::Fault;
 
 /// How long a living node may take to tell its status.
 const LIVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the node knows of itself and its cluster.
-pub(super) async fn status(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn status(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
-    let status = service.cluster.read().await?;
+    let status = api.status().await?;
     Ok(respond::json(StatusCode::OK, &StatusDoc::from(status)))
 }
 
 /// The program's version, and the API's.
-pub(super) fn version(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) fn version(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
-    let document = VersionDoc { lograft: service.info.version, api: "v1" };
+    let document = VersionDoc { lograft: api.version(), api: "v1" };
     Ok(respond::json(StatusCode::OK, &document))
 }
 
 /// Whether this process lives: its actor answers. A node without a leader lives.
-pub(super) async fn livez(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn livez(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
-    Ok(match tokio::time::timeout(LIVE_WITHIN, service.handle.status()).await {
+    Ok(match tokio::time::timeout(LIVE_WITHIN, api.handle().status()).await {
         Ok(Ok(_)) => respond::text(StatusCode::OK, "ok\n".to_owned()),
         Ok(Err(error)) => respond::text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
         Err(_) => {
@@ -44,9 +45,9 @@ pub(super) async fn livez(service: HttpService, parts: &Parts) -> Result<Respons
 }
 
 /// Whether this node can serve a linearizable read now. With `verbose`, what it rests on.
-pub(super) async fn readyz(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let verbose = Query::parse(parts.uri.query(), &["verbose"])?.flag("verbose")?;
-    let barrier = barrier(&service).await;
+    let barrier = barrier(&api).await;
     let code = if barrier.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verdict = barrier.as_ref().map_or_else(RequestError::to_string, |()| "ok".to_owned());
     if !verbose {
@@ -54,7 +55,7 @@ pub(super) async fn readyz(service: HttpService, parts: &Parts) -> Result<Respon
     }
     let mut lines = String::new();
     let mark = |good: bool| if good { '+' } else { '-' };
-    match service.handle.status().await {
+    match api.handle().status().await {
         Ok(status) => {
             let leader = status.leader.map_or_else(|| "none known".to_owned(), |leader| leader.to_string());
             let _ = writeln!(lines, "[+]node {} ({})", status.name, status.role.as_str());
@@ -78,9 +79,9 @@ pub(super) async fn readyz(service: HttpService, parts: &Parts) -> Result<Respon
 }
 
 /// The same in etcd's words, for the tools that ask them.
-pub(super) async fn health(service: HttpService, parts: &Parts) -> Result<Response<Body>, Fault> {
+pub(super) async fn health(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
-    Ok(match barrier(&service).await {
+    Ok(match barrier(&api).await {
         Ok(()) => respond::json(StatusCode::OK, &HealthDoc { health: "true", reason: String::new() }),
         Err(error) => {
             let document = HealthDoc { health: "false", reason: error.to_string() };
@@ -89,6 +90,6 @@ pub(super) async fn health(service: HttpService, parts: &Parts) -> Result<Respon
     })
 }
 
-async fn barrier(service: &HttpService) -> Result<(), RequestError> {
-    service.handle.request(NodeRequest::Barrier, None).await.map(|_| ())
+async fn barrier(api: &Api) -> Result<(), RequestError> {
+    api.handle().request(NodeRequest::Barrier, None).await.map(|_| ())
 }

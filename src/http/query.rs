@@ -5,7 +5,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::rpc::check::Invalid;
+use crate::api::check::Invalid;
 
 /// Why a path or a query cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use tonic::Code;
 
-use crate::rpc::{FOUND_MOD_REVISION, Fault, OUTCOME};
+use crate::api::{ApiError, FOUND_MOD_REVISION, OUTCOME};
 
 /// A document, and the end of the line that a terminal likes.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
@@ -35,7 +35,7 @@ struct ErrorDoc<'a> {
 }
 
 /// An error, with what is certain about a write in the headers.
-pub(super) fn fault(fault: &Fault) -> Response<Body> {
+pub(super) fn fault(fault: &ApiError) -> Response<Body> {
     let document = ErrorDoc { code: code_name(fault.code), message: &fault.message };
     let mut response = json(http_status(fault), &document);
     let headers = response.headers_mut();
@@ -48,7 +48,7 @@ pub(super) fn fault(fault: &Fault) -> Response<Body> {
     response
 }
 
-fn http_status(fault: &Fault) -> StatusCode {
+fn http_status(fault: &ApiError) -> StatusCode {
     match fault.code {
         Code::Ok => StatusCode::OK,
         Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,

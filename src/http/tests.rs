@@ -2,31 +2,28 @@
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::dispatch;
 use super::query::{Query, decode};
-use super::{HttpService, dispatch};
+use crate::api::Api;
+use crate::stub::{self, Script};
 use lograft_node::limits::{Limits, MIB};
 use lograft_node::{Consistency, Request as NodeRequest, RequestError};
-use crate::rpc::stub::{self, Script};
-use crate::rpc::{ClusterService, KvService, ServerInfo};
 use lograft_types::{LogIndex, NodeId};
 
 struct Edge {
-    service: HttpService,
+    api: Api,
     script: Script,
 }
 
 impl Edge {
     fn new() -> Self {
         let (handle, script) = stub::node(Limits::default());
-        let info = ServerInfo { version: "1.2.3" };
-        let kv = KvService::new(handle.clone());
-        let cluster = ClusterService::new(handle.clone(), info.version);
-        Self { service: HttpService::new(handle, kv, cluster, info), script }
+        Self { api: Api::new(handle, "1.2.3"), script }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
@@ -35,7 +32,7 @@ impl Edge {
     }
 
     async fn request(&self, request: Request<Body>) -> Answer {
-        let (parts, body) = dispatch(self.service.clone(), request).await.into_parts();
+        let (parts, body) = dispatch(self.api.clone(), request).await.into_parts();
         let body = axum::body::to_bytes(body, 16 * MIB).await.unwrap();
         let response = Response::from_parts(parts, ());
         Answer { response, body: String::from_utf8(body.into()).unwrap() }
@@ -331,9 +328,6 @@ async fn other_methods_and_paths_say_what_is_there() {
     for path in ["/", "/v1", "/v1/kvs", "/v2/kv/k", "/readyz/"] {
         edge.get(path).await.assert_error(404, "NOT_FOUND", &format!("there is nothing at {path}"));
     }
-    let grpc = Request::post("/no.such.Service/Method").header("content-type", "application/grpc+proto");
-    let grpc = edge.request(grpc.body(Body::empty()).unwrap()).await;
-    assert_eq!((grpc.response.status(), grpc.header("grpc-status")), (StatusCode::OK, "12"));
 }
 
 #[tokio::test]

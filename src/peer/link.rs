@@ -18,14 +18,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
-use super::peer_wire as wire;
-use super::raft::Introduction;
-use lograft_node::limits::Limits;
-use lograft_node::{
-    ActorGone, Envelope, Forward, ForwardFailure, ForwardId, Outbox, Parcel, Payloads, PeerPort,
-};
+use super::service::Introduction;
+use super::wire;
+use crate::actor::{ActorGone, Outbox, Parcel, PeerPort};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
+use lograft_node::limits::Limits;
+use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
 use lograft_raft::{AppendEntries, RequestVote};
 use lograft_storage::{LogReader, RealOs};
 use lograft_types::{Entry, Identity, Member, NodeId};

@@ -9,14 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::peer_wire as wire;
-use lograft_kv::Command;
-use lograft_node::limits::Limits;
-use lograft_node::{
-    AnswerToPeer, Envelope, ForwardReply, ForwardedRequest, NodeHandle, PeerPort, Refusal, RequestError,
-};
+use super::wire;
+use crate::actor::{ActorGone, AnswerToPeer, ForwardReply, NodeHandle, PeerPort};
 use crate::proto::v1;
 use crate::proto::v1::raft_server::Raft;
+use lograft_kv::Command;
+use lograft_node::limits::Limits;
+use lograft_node::{Envelope, ForwardedRequest, Refusal, RequestError};
 use lograft_raft as raft;
 
 /// What a node publishes of itself in a handshake.
@@ -285,7 +284,7 @@ fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-fn gone(_: lograft_node::ActorGone) -> Status {
+fn gone(_: ActorGone) -> Status {
     Status::unavailable("the node is shutting down")
 }
 

@@ -1,10 +1,10 @@
 //! Between the wire and the domain: everything that peers say to each other.
 
+use crate::proto::v1;
 use lograft_kv::{Effect, Outcome, Versioned};
 use lograft_node::{
     Append, Envelope, ForwardAnswer, ForwardFailure, ForwardedRequest, PeerRequest, Refusal, RequestError,
 };
-use crate::proto::v1;
 use lograft_raft::{
     AppendEntries, AppendEntriesResponse, AppendResult, RequestVote, RequestVoteResponse, Response,
 };
@@ -16,10 +16,10 @@ pub(super) const FEATURE_LEVEL: u32 = 1;
 /// The envelope of a message, which all of them carry in fields of the same names.
 macro_rules! envelope {
     ($message:expr) => {
-        $lograft_node::Envelope {
-            cluster: $lograft_types::ClusterId::new($message.cluster_id),
-            from: $lograft_types::NodeId::new($message.from),
-            to: $lograft_types::NodeId::new($message.to),
+        lograft_node::Envelope {
+            cluster: lograft_types::ClusterId::new($message.cluster_id),
+            from: lograft_types::NodeId::new($message.from),
+            to: lograft_types::NodeId::new($message.to),
             incarnation: $message.incarnation,
         }
     };

@@ -3,6 +3,8 @@
 //! The order of a start binds: lock the directory, recover the log and flush what was recovered, and only then open
 //! ports. Whatever was read may otherwise have been in the page cache only, and what was promised on it would be lost.
 
+pub(crate) mod ports;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,11 +13,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use ports::{Grace, client_router, peer_router, serve};
+
+use crate::actor::{Actor, ActorEnd, NodeHandle};
+use crate::api::Api;
 use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
-use lograft_node::{Actor, ActorEnd, NodeConfig, NodeHandle};
+use crate::peer::{Introduction, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
+use lograft_node::NodeConfig;
 use lograft_raft as raft;
-use crate::rpc::{Grace, Introduction, Link, RaftService, ServerInfo, client_router, peer_router, serve};
 use lograft_storage::{
     Directory, DirectoryError, FORMAT_VERSION, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs,
     Recovered,
@@ -103,7 +109,7 @@ impl Server {
 
         let (stop_ports, stopping) = watch::channel(false);
         let mut ports = JoinSet::new();
-        let routes = client_router(handle.clone(), ServerInfo::default());
+        let routes = client_router(Api::new(handle.clone(), env!("CARGO_PKG_VERSION")));
         for listener in clients {
             ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
         }

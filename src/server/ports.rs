@@ -29,10 +29,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tracing::{debug, warn};
 
-use super::refusal::Reworded;
-use super::{ClusterService, HealthService, KvService};
+use crate::actor::NodeHandle;
+use crate::api::Api;
+use crate::grpc::{self, ClusterService, HealthService, KvService, Reworded};
 use crate::http;
-use lograft_node::NodeHandle;
 use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::cluster_server::ClusterServer;
 use crate::proto::v1::kv_server::KvServer;
@@ -50,21 +50,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long the loop rests when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a server tells of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerInfo {
-    /// The program's version.
-    pub version: &'static str,
-}
-
-impl Default for ServerInfo {
-    fn default() -> Self {
-        Self { version: env!("CARGO_PKG_VERSION") }
-    }
-}
-
 /// A gRPC service that a port can have.
-pub trait GrpcService:
+pub(crate) trait GrpcService:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + NamedService
     + Clone
@@ -85,23 +72,31 @@ impl<S> GrpcService for S where
 }
 
 /// What clients reach: `Kv`, `Cluster`, health and reflection, and HTTP/JSON for every other path.
-pub fn client_router(handle: NodeHandle, info: ServerInfo) -> Router {
-    let limit = handle.limits().max_request_bytes;
-    let kv = KvService::new(handle.clone());
-    let cluster = ClusterService::new(handle.clone(), info.version);
-    let routes = Routes::new(Reworded(KvServer::new(kv.clone()).max_decoding_message_size(limit)))
-        .add_service(Reworded(ClusterServer::new(cluster.clone()).max_decoding_message_size(limit)))
-        .add_service(HealthServer::new(HealthService::of_clients(handle.clone())));
+pub(crate) fn client_router(api: Api) -> Router {
+    let limit = api.limits().max_request_bytes;
+    let kv = KvServer::new(KvService(api.clone())).max_decoding_message_size(limit);
+    let cluster = ClusterServer::new(ClusterService(api.clone())).max_decoding_message_size(limit);
+    let routes = Routes::new(Reworded(kv))
+        .add_service(Reworded(cluster))
+        .add_service(HealthServer::new(HealthService::of_clients(api.handle().clone())));
     let routes = with_reflection(routes, &["lograft.v1.Kv", "lograft.v1.Cluster"]);
-    let http = http::HttpService::new(handle, kv, cluster, info);
     routes
         .into_axum_router()
-        .fallback(move |request: Request<axum::body::Body>| http::dispatch(http.clone(), request))
+        .fallback(move |request: Request<axum::body::Body>| for_http(api.clone(), request))
         .with_state(())
 }
 
+/// Answers on the client port what is not for one of its gRPC services.
+async fn for_http(api: Api, request: Request<axum::body::Body>) -> axum::response::Response {
+    if grpc::is_grpc(&request) {
+        let message = format!("no service for {} on this port", request.uri().path());
+        return tonic::Status::unimplemented(message).into_http();
+    }
+    http::dispatch(api, request).await
+}
+
 /// What peers reach: `raft` (the service `lograft.v1.Raft`), health and reflection.
-pub fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
+pub(crate) fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
     let routes = Routes::new(raft).add_service(HealthServer::new(HealthService::of_peers(handle)));
     with_reflection(routes, &["lograft.v1.Raft"]).into_axum_router().fallback(for_clients).with_state(())
 }
@@ -109,7 +104,7 @@ pub fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
 /// Answers on the peer port what is none of the peers' business.
 async fn for_clients(request: Request<axum::body::Body>) -> axum::response::Response {
     let message = format!("no service for {} on this port: it is the peers'", request.uri().path());
-    if http::is_grpc(&request) {
+    if grpc::is_grpc(&request) {
         return tonic::Status::unimplemented(message).into_http();
     }
     (StatusCode::NOT_FOUND, message + "\n").into_response()
@@ -142,13 +137,18 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
 
 /// How long a server waits, once it shuts down, for the requests that it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grace(pub Duration);
+pub(crate) struct Grace(pub(crate) Duration);
 
 /// Accepts connections and serves `routes` on them until `shutdown` is ready. Then it accepts no more, lets each
 /// connection finish the requests that it has, for at most `grace`, and returns.
 ///
 /// Nothing that a connection does ends it.
-pub async fn serve(listener: TcpListener, routes: Router, grace: Grace, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    grace: Grace,
+    shutdown: impl Future<Output = ()>,
+) {
     let http = builder();
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();

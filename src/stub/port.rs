@@ -15,8 +15,9 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
-use super::super::{Grace, ServerInfo, client_router, peer_router, serve};
 use super::{Script, node};
+use crate::api::Api;
+use crate::server::ports::{Grace, client_router, peer_router, serve};
 use lograft_node::limits::Limits;
 
 /// A client port in front of such a node.
@@ -30,7 +31,7 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) async fn open(limits: Limits) -> Self {
         let (handle, script) = node(limits);
-        Self::serve(script, client_router(handle, ServerInfo { version: "1.2.3" })).await
+        Self::serve(script, client_router(Api::new(handle, "1.2.3"))).await
     }
 
     /// A peer port whose service of peers answers nothing.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use lograft::actor::ActorEnd;
 use lograft::config::{Layers, ServerConfig};
 use lograft::proto::v1;
 use lograft::proto::v1::cluster_client::ClusterClient;
 use lograft::proto::v1::kv_client::KvClient;
 use lograft::proto::v1::raft_client::RaftClient;
 use lograft::server::Server;
-use lograft_node::ActorEnd;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use lograft::actor::ActorEnd;
 use lograft::proto::v1;
-use lograft_node::ActorEnd;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 

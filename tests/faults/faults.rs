@@ -7,9 +7,9 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::Bench;
-use crate::chance::Chance;
 use crate::links::Gate;
 use crate::support::{PATIENCE, pause};
+use lograft_sim::chance::Chance;
 
 /// How long links stay cut and nodes frozen, in milliseconds. Nodes wait 1000 to 1500 for a leader before they elect
 /// another.

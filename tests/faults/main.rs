@@ -16,7 +16,6 @@
 mod support;
 
 mod bench;
-mod chance;
 mod check;
 mod checker;
 mod doors;

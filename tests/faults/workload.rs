@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::doors::Door;
 use crate::history::{Ask, Clock, Heard, Operation};
 use crate::support::{Cluster, PATIENCE, pause};
+use lograft_sim::chance::Chance;
 
 const SHARED_KEYS: u64 = 200;
 const HOT_KEYS: u64 = 5;

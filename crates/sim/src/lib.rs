@@ -21,7 +21,7 @@
 mod again;
 pub mod bits;
 mod campaign;
-mod chance;
+pub mod chance;
 mod checks;
 mod clients;
 pub mod command;

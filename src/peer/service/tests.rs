@@ -9,13 +9,14 @@ use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use lograft_node::limits::Limits;
-use lograft_node::{PeerInput, PeerRequest};
+use crate::actor::PeerInput;
 use crate::proto::v1::raft_client::RaftClient;
 use crate::proto::v1::raft_server::RaftServer;
+use crate::server::ports::{Grace, peer_router, serve};
+use crate::stub;
+use lograft_node::PeerRequest;
+use lograft_node::limits::Limits;
 use lograft_raft::{AppendEntriesResponse, AppendResult, ReplyTo};
-use crate::rpc::stub;
-use crate::rpc::{Grace, peer_router, serve};
 use lograft_types::{Identity, LogIndex, NodeId, Term};
 
 const IDENTITY: Identity = Identity { cluster: stub::CLUSTER, node: stub::NODE };

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::disks::FileSystem;
 use super::machines::{Machines, SMALL_SEGMENTS, Tally};
-use crate::chance::Chance;
+use lograft_sim::chance::Chance;
 
 /// Operations before the power goes: it must strike a cluster at work.
 const BEFORE: u64 = 300;

@@ -2,13 +2,13 @@
 
 use prost::Message;
 
-use super::peer_wire as wire;
-use super::raft::forwarded_request;
-use super::{check, convert};
+use super::service::forwarded_request;
+use super::wire;
+use crate::api::{check, convert};
+use crate::proto::v1;
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
 use lograft_node::{Append, Envelope, ForwardedRequest, PeerRequest, Request};
-use crate::proto::v1;
 use lograft_raft as raft;
 use lograft_types::{ClusterId, EntryMeta, Identity, NodeId};
 

@@ -1,0 +1,133 @@
+//! What gRPC and HTTP share: the requests of clients, their checks, their conversion, and what came of them.
+//!
+//! [`check`] holds a request to the limits, [`convert`] makes a request for the node of the wire type, the node's handle
+//! answers it, and [`convert`] translates the answer back. What went wrong becomes an [`ApiError`], which both edges
+//! report alike. `documents` holds what HTTP and the command line print as JSON.
+//!
+//! What a client may rely on:
+//! - A refused write carries the metadata `lograft-outcome: not-applied`, one whose outcome nobody knows
+//!   `lograft-outcome: unknown`. A write that was answered OK was applied.
+//! - A request that breaks a limit is INVALID_ARGUMENT, with its number and the limit's.
+//! - A condition that does not hold is FAILED_PRECONDITION, with `lograft-found-mod-revision` in the metadata.
+
+pub mod check;
+pub mod convert;
+pub(crate) mod documents;
+mod error;
+
+use std::time::Duration;
+
+use lograft_node::Limits;
+use tracing::{Instrument, Span, debug_span};
+
+use crate::actor::NodeHandle;
+use crate::proto::v1;
+
+pub use error::{ApiError, Certainty, FOUND_MOD_REVISION, OUTCOME};
+
+/// The requests of clients, for every edge.
+///
+/// `timeout` bounds how long a request waits; the node's own request timeout holds in any case. A write that fails says
+/// in its [`ApiError`] whether it is certain that it was not applied.
+#[derive(Clone, Debug)]
+pub struct Api {
+    handle: NodeHandle,
+    version: &'static str,
+}
+
+impl Api {
+    /// Asks the node behind `handle`; `version` is the program's.
+    pub fn new(handle: NodeHandle, version: &'static str) -> Self {
+        Self { handle, version }
+    }
+
+    /// The way to the node.
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// The limits that requests are held to.
+    pub fn limits(&self) -> &Limits {
+        self.handle.limits()
+    }
+
+    /// The program's version.
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    /// A broken limit, or no leader in time.
+    pub async fn get(
+        &self,
+        get: v1::GetRequest,
+        timeout: Option<Duration>,
+    ) -> Result<v1::GetResponse, ApiError> {
+        let span = span("Get", get.key.len());
+        let request = convert::get_request(get, self.limits())?;
+        let answer = self.handle.request(request, timeout).instrument(span).await?;
+        convert::get_response(answer)
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// A broken limit, a condition that does not hold, or any of [`lograft_node::RequestError`].
+    pub async fn set(
+        &self,
+        set: v1::SetRequest,
+        timeout: Option<Duration>,
+    ) -> Result<v1::SetResponse, ApiError> {
+        let span = span("Set", set.key.len());
+        let (asked, prev_of) = (set.if_mod_revision, set.prev_kv.then(|| set.key.clone()));
+        let request = convert::set_request(set, self.limits())?;
+        let answer = self.handle.request(request, timeout).instrument(span).await?;
+        convert::set_response(answer, prev_of.as_deref(), asked)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// A broken limit, a condition that does not hold, or any of [`lograft_node::RequestError`].
+    pub async fn delete(
+        &self,
+        delete: v1::DeleteRequest,
+        timeout: Option<Duration>,
+    ) -> Result<v1::DeleteResponse, ApiError> {
+        let span = span("Delete", delete.key.len());
+        let (asked, prev_of) = (delete.if_mod_revision, delete.prev_kv.then(|| delete.key.clone()));
+        let request = convert::delete_request(delete, self.limits())?;
+        let answer = self.handle.request(request, timeout).instrument(span).await?;
+        convert::delete_response(answer, prev_of.as_deref(), asked)
+    }
+
+    /// Keys in order.
+    ///
+    /// # Errors
+    /// A broken limit, or no leader in time.
+    pub async fn list(
+        &self,
+        list: v1::ListRequest,
+        timeout: Option<Duration>,
+    ) -> Result<v1::ListResponse, ApiError> {
+        let span = span("List", list.prefix.len());
+        let request = convert::list_request(list, self.limits())?;
+        let answer = self.handle.request(request, timeout).instrument(span).await?;
+        convert::list_response(answer)
+    }
+
+    /// What the node knows of itself and its cluster, without asking other nodes.
+    ///
+    /// # Errors
+    /// Once the node has stopped.
+    pub async fn status(&self) -> Result<v1::StatusResponse, ApiError> {
+        Ok(convert::status_response(self.handle.status().await?, self.version))
+    }
+}
+
+/// Names the request in the log: never a value, and of a key only how long it is.
+fn span(method: &'static str, key_bytes: usize) -> Span {
+    debug_span!("request", method, key_bytes)
+}
