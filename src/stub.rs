@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-
-use crate::actor::{Asked, ClientMessage, Completion, NodeHandle, PendingRequest};
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
 use lograft_node::limits::Limits;
 use lograft_node::{Answer, Header, Reply, Request, RequestError, RoleName, Status};
 use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
+
+use crate::actor::{Asked, ClientMessage, Completion, NodeHandle, PendingRequest};
 
 #[cfg(test)]
 mod port;

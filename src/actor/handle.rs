@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-
 use lograft_node::limits::{KIB, Limits};
-use lograft_node::{Answer, Request, RequestError, Status};
-use lograft_node::{ForwardAnswer, ForwardedRequest};
+use lograft_node::{Answer, ForwardAnswer, ForwardedRequest, Request, RequestError, Status};
 use lograft_types::NodeId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Askers of a status that may be in the mailbox at a time. They have places of their own there; more of them wait.
 const STATUS_PLACES: usize = 64;

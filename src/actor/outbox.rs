@@ -12,13 +12,11 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lograft_node::limits::Limits;
+use lograft_node::{Forward, ForwardId, ForwardedRequest, Payloads, PeerMessage};
+use lograft_raft::{AppendEntries, RequestVote};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use lograft_node::limits::Limits;
-use lograft_node::{Forward, ForwardId, ForwardedRequest};
-use lograft_node::{Payloads, PeerMessage};
-use lograft_raft::{AppendEntries, RequestVote};
 
 /// The box of one peer.
 #[derive(Debug)]

@@ -8,13 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-
 use lograft_node::limits::{KIB, MIB};
-use lograft_node::{Envelope, PeerRequest, Refusal};
-use lograft_node::{Event, ForwardAnswer, ForwardFailure, ForwardId};
+use lograft_node::{Envelope, Event, ForwardAnswer, ForwardFailure, ForwardId, PeerRequest, Refusal};
 use lograft_raft::{ReplyTo, Response};
 use lograft_types::{Identity, NodeId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Messages of peers that may wait for the actor; a full lane holds up the streams that fill it, one by one.
 pub(super) const PEER_LANE: usize = 1024;

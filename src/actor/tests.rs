@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
-
-use super::ActorGone;
-use super::handle::NodeHandle;
-use super::*;
 use lograft_kv::Command;
-use lograft_node::Envelope;
 use lograft_node::limits::Limits;
-use lograft_node::{Consistency, Event, PeerRequest, Request};
+use lograft_node::{Consistency, Envelope, Event, PeerRequest, Request};
 use lograft_raft as raft;
 use lograft_raft::RequestVote;
 use lograft_storage::{Log, LogOptions};
 use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, WriteSeq};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::handle::NodeHandle;
+use super::{ActorGone, *};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(77), node: NodeId::new(1) };
 const PEER: NodeId = NodeId::new(2);

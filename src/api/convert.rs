@@ -3,14 +3,14 @@
 //! The one place that knows both. Checks of limits happen on the way in, so no unchecked request reaches the node.
 
 use bytes::Bytes;
-
-use super::check::{self, Invalid};
-use super::error::ApiError;
-use crate::proto::v1;
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Versioned};
 use lograft_node::limits::Limits;
 use lograft_node::{Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, Status};
 use lograft_types::{LogIndex, NodeId, Revision};
+
+use super::check::{self, Invalid};
+use super::error::ApiError;
+use crate::proto::v1;
 
 /// What a Get asks of the node.
 ///

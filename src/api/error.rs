@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
+use lograft_node::RequestError;
+use lograft_types::Revision;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use super::check::Invalid;
-use lograft_node::RequestError;
-use lograft_types::Revision;
 
 /// Metadata of an error: what is certain about the write, `not-applied` or `unknown`.
 pub const OUTCOME: &str = "lograft-outcome";

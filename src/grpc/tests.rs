@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use axum::http;
+use lograft_node::limits::{Limits, MIB};
+use lograft_node::{Consistency, Request as NodeRequest, RequestError};
+use lograft_types::{LogIndex, NodeId};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,9 +22,6 @@ use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::kv_client::KvClient;
 use crate::stub::{CLUSTER, NODE, Port};
-use lograft_node::limits::{Limits, MIB};
-use lograft_node::{Consistency, Request as NodeRequest, RequestError};
-use lograft_types::{LogIndex, NodeId};
 
 async fn port() -> (Port, KvClient<Channel>) {
     let port = Port::open(Limits::default()).await;

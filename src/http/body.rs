@@ -6,10 +6,10 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request};
 use futures_util::StreamExt;
+use lograft_node::limits::Limits;
 
 use crate::api::ApiError;
 use crate::api::check::{self, Invalid};
-use lograft_node::limits::Limits;
 
 /// A body over the limit is read and dropped up to this size, so that its sender hears the answer instead of a broken
 /// connection.

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
+use lograft_node::Request as NodeRequest;
+use lograft_node::limits::{KIB, Limits};
 use tokio::runtime::{Builder, Runtime};
 
 use super::dispatch;
@@ -12,8 +14,6 @@ use super::keys::PREFIX;
 use super::query::decode;
 use crate::api::Api;
 use crate::stub::{self, Script};
-use lograft_node::Request as NodeRequest;
-use lograft_node::limits::{KIB, Limits};
 
 /// So many requests of one input are sent.
 const MAX_REQUESTS: usize = 8;

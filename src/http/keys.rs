@@ -8,9 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCo
 use super::body::BodyError;
 use super::query::{Query, QueryError, decode};
 use super::{body, respond};
-use crate::api::Api;
-use crate::api::ApiError;
 use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
+use crate::api::{Api, ApiError};
 use crate::proto::v1;
 
 /// What stands before a key.

@@ -6,13 +6,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
+use lograft_node::{Request as NodeRequest, RequestError};
 
 use super::query::Query;
 use super::respond;
-use crate::api::Api;
-use crate::api::ApiError;
 use crate::api::documents::{HealthDoc, StatusDoc, VersionDoc};
-use lograft_node::{Request as NodeRequest, RequestError};
+use crate::api::{Api, ApiError};
 
 /// How long a living node may take to tell its status.
 const LIVE_WITHIN: Duration = Duration::from_secs(2);

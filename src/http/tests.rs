@@ -3,6 +3,9 @@
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{Request, Response};
+use lograft_node::limits::{Limits, MIB};
+use lograft_node::{Consistency, Request as NodeRequest, RequestError};
+use lograft_types::{LogIndex, NodeId};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -11,9 +14,6 @@ use super::dispatch;
 use super::query::{Query, decode};
 use crate::api::Api;
 use crate::stub::{self, Script};
-use lograft_node::limits::{Limits, MIB};
-use lograft_node::{Consistency, Request as NodeRequest, RequestError};
-use lograft_types::{LogIndex, NodeId};
 
 struct Edge {
     api: Api,

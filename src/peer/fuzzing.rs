@@ -1,16 +1,16 @@
 //! For `tests/fuzz`: any bytes as a message on the wire, of clients and of peers.
 
+use lograft_kv::Command;
+use lograft_node::limits::Limits;
+use lograft_node::{Append, Envelope, ForwardedRequest, PeerRequest, Request};
+use lograft_raft as raft;
+use lograft_types::{ClusterId, EntryMeta, Identity, NodeId};
 use prost::Message;
 
 use super::service::forwarded_request;
 use super::wire;
 use crate::api::{check, convert};
 use crate::proto::v1;
-use lograft_kv::Command;
-use lograft_node::limits::Limits;
-use lograft_node::{Append, Envelope, ForwardedRequest, PeerRequest, Request};
-use lograft_raft as raft;
-use lograft_types::{ClusterId, EntryMeta, Identity, NodeId};
 
 /// Small, so that short inputs break them.
 const LIMITS: Limits = Limits {

@@ -12,6 +12,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lograft_node::limits::Limits;
+use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
+use lograft_raft::{AppendEntries, RequestVote};
+use lograft_storage::{LogReader, RealOs};
+use lograft_types::{Entry, Identity, Member, NodeId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -23,11 +28,6 @@ use super::wire;
 use crate::actor::{ActorGone, Outbox, Parcel, PeerPort};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
-use lograft_node::limits::Limits;
-use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
-use lograft_raft::{AppendEntries, RequestVote};
-use lograft_storage::{LogReader, RealOs};
-use lograft_types::{Entry, Identity, Member, NodeId};
 
 /// The first pause before another attempt to connect, and the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(640));

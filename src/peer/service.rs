@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_kv::Command;
+use lograft_node::limits::Limits;
+use lograft_node::{Envelope, ForwardedRequest, Refusal, RequestError};
+use lograft_raft as raft;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,10 +17,6 @@ use super::wire;
 use crate::actor::{ActorGone, AnswerToPeer, ForwardReply, NodeHandle, PeerPort};
 use crate::proto::v1;
 use crate::proto::v1::raft_server::Raft;
-use lograft_kv::Command;
-use lograft_node::limits::Limits;
-use lograft_node::{Envelope, ForwardedRequest, Refusal, RequestError};
-use lograft_raft as raft;
 
 /// What a node publishes of itself in a handshake.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! Between the wire and the domain: everything that peers say to each other.
 
-use crate::proto::v1;
 use lograft_kv::{Effect, Outcome, Versioned};
 use lograft_node::{
     Append, Envelope, ForwardAnswer, ForwardFailure, ForwardedRequest, PeerRequest, Refusal, RequestError,
@@ -9,6 +8,8 @@ use lograft_raft::{
     AppendEntries, AppendEntriesResponse, AppendResult, RequestVote, RequestVoteResponse, Response,
 };
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, NodeId, Revision, Term};
+
+use crate::proto::v1;
 
 /// What this version can do; the handshake tells it.
 pub(super) const FEATURE_LEVEL: u32 = 1;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http;
+use axum::{Router, http};
+use lograft_node::limits::Limits;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,7 +18,6 @@ use tonic::server::NamedService;
 use super::{Script, node};
 use crate::api::Api;
 use crate::server::ports::{Grace, client_router, peer_router, serve};
-use lograft_node::limits::Limits;
 
 /// A client port in front of such a node.
 pub(crate) struct Port {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lograft_sim::chance::Chance;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::Bench;
 use crate::links::Gate;
 use crate::support::{PATIENCE, pause};
-use lograft_sim::chance::Chance;
 
 /// How long links stay cut and nodes frozen, in milliseconds. Nodes wait 1000 to 1500 for a leader before they elect
 /// another.

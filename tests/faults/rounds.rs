@@ -1,12 +1,13 @@
 //! Rounds of faults on clusters of three and five.
 
+use lograft_sim::chance::Chance;
+
 use crate::bench::Bench;
 use crate::check::{Kind, Verdict};
 use crate::faults::Fault;
 use crate::history::Operation;
 use crate::setting;
 use crate::workload::{Plan, Workload};
-use lograft_sim::chance::Chance;
 
 const CLIENTS: usize = 16;
 /// Operations before a fault strikes: it must strike a cluster at work.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lograft_sim::chance::Chance;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::doors::Door;
 use crate::history::{Ask, Clock, Heard, Operation};
 use crate::support::{Cluster, PATIENCE, pause};
-use lograft_sim::chance::Chance;
 
 const SHARED_KEYS: u64 = 200;
 const HOT_KEYS: u64 = 5;

@@ -3,7 +3,6 @@
 //! Their JSON is in `json.rs`.
 
 use bytes::Bytes;
-
 use lograft_types::Revision;
 
 /// A change of the store.

@@ -1,8 +1,9 @@
 //! For `tests/fuzz`: any bytes as the entries of a log, applied to the map.
 
+use lograft_types::LogIndex;
+
 use super::store::model::Model;
 use super::{ApplyError, Command, CommandError, Store};
-use lograft_types::LogIndex;
 
 /// Any payloads, a line each. A line that does not begin with a brace is a command in short: `key=value` sets, `key`
 /// deletes; `@7` in front is a condition.

@@ -14,9 +14,8 @@
 //! Caveats: it finds accidents, not attacks. Someone who chooses keys and values can make two maps with the same
 //! hash, and harms only the comparison.
 
-use twox_hash::XxHash3_128;
-
 use lograft_types::Revision;
+use twox_hash::XxHash3_128;
 
 use super::store::Versioned;
 

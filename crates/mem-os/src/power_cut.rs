@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use lograft_os::PAGE_BYTES;
+use lograft_os::threads::Mutex;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use super::contents::{Contents, page_of};
 use super::{Disk, MemOs};
-use lograft_os::PAGE_BYTES;
-use lograft_os::threads::Mutex;
 
 /// The unit that a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;

@@ -1,12 +1,12 @@
 //! Committed entries reach the map, and whoever waited for them hears.
 
+use lograft_kv::Outcome;
+use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision, mark};
+
 use super::Node;
 use super::event::{Effects, ForwardAnswer, HaltReason, Load, Replied, Token};
 use super::request::{Answer, Header, Reply, RequestError};
 use super::waiting::{Origin, Waiter};
-use lograft_kv::Outcome;
-use lograft_types::mark;
-use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision};
 
 /// So much is read back from the log at a time for the state machine: a turn stays short.
 const LOAD_BYTES: usize = 1 << 20;

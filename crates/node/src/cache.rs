@@ -76,8 +76,9 @@ fn weight(entry: &Entry) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use lograft_types::{EntryId, EntryKind, Term};
+
+    use super::*;
 
     fn entry(term: u64, index: u64) -> Entry {
         let id = EntryId::new(Term::new(term), LogIndex::new(index));

@@ -4,17 +4,16 @@
 //! become one batch and reads share one confirmation; elsewhere they go to the leader, one hop; without a leader they
 //! stay parked until there is one, or their time is over.
 
-use super::Node;
+use lograft_kv::{KeyValue, Outcome};
+use lograft_raft::{Input, ReadOutcome};
+use lograft_types::{EntryId, LogIndex, NodeId, mark};
+
 use super::event::{
     Effects, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, Replied, Token,
 };
 use super::request::{Answer, Consistency, Reply, Request, RequestError};
 use super::waiting::{Asked, ForwardedFor, Origin, Read, Stage, Waiter};
-use super::{Carried, space};
-use lograft_kv::{KeyValue, Outcome};
-use lograft_raft::{Input, ReadOutcome};
-use lograft_types::mark;
-use lograft_types::{EntryId, LogIndex, NodeId};
+use super::{Carried, Node, space};
 
 impl Node {
     pub(super) fn on_client(

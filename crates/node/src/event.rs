@@ -1,13 +1,13 @@
 //! What happens to a node and what it asks of the outside: [`Event`]s go into a turn, [`Effects`] come out.
 
 use bytes::Bytes;
-
-use super::peer::{Envelope, PeerAnswer, PeerMessage, PeerRequest};
-use super::request::{Answer, Request, RequestError};
 use lograft_kv::Outcome;
 use lograft_raft::{Halt, ReplyTo, Response};
 use lograft_storage::LogReport;
 use lograft_types::{Entry, EntryId, LogIndex, LogWrite, NodeId};
+
+use super::peer::{Envelope, PeerAnswer, PeerMessage, PeerRequest};
+use super::request::{Answer, Request, RequestError};
 
 /// Names a request that waits, chosen by whoever hands it in, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-
-use super::*;
 use lograft_fuzzing::{Choices as _, Unstructured};
 use lograft_kv::Command;
 use lograft_raft::{AppendEntriesResponse, RequestVote, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, HardState, Term, WriteSeq};
+
+use super::*;
 
 const SELF: NodeId = NodeId::new(1);
 const CLUSTER: ClusterId = ClusterId::new(77);

@@ -38,8 +38,7 @@ use lograft_raft::{
     Append as AppendWhat, AppendResult, Configuration, Input, LogView, Outgoing, Raft, ReplyTo,
 };
 use lograft_storage::{LogReport, Recovered};
-use lograft_types::mark;
-use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId};
+use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
 
 use cache::EntryCache;
 use space::LogSpace;

@@ -3,13 +3,14 @@
 //! Whatever comes from a peer is checked here once: who sent it, whom it is for, and whether its entries can be a piece
 //! of one log. What does not fit is refused, counted, and changes nothing. Only then are terms looked at.
 
-use crate::limits::Limits;
 use lograft_kv::Command;
 use lograft_raft as raft;
 use lograft_raft::{AppendResult, ReplyTo};
 use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, MAX_COUNTER, NodeId, Term,
 };
+
+use crate::limits::Limits;
 
 /// Who speaks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! What clients ask of a node and what they hear: domain types, free of any wire format.
 
 use bytes::Bytes;
-
 use lograft_kv::{Command, KeyValue, Outcome, Page};
 use lograft_raft::RoleName;
 use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};

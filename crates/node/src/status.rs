@@ -1,8 +1,9 @@
 //! How the node fares, for whoever asks.
 
+use lograft_types::NodeId;
+
 use super::Node;
 use super::request::{MemberStatus, Status};
-use lograft_types::NodeId;
 
 impl Node {
     /// How the node and its cluster fare, as far as the node knows.

@@ -1,11 +1,11 @@
 //! The synchronous node, driven by hand: n1 of three, or alone.
 
 use bytes::Bytes;
-
-use super::*;
 use lograft_kv::Command;
 use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, HardState, Revision, Term, WriteSeq};
+
+use super::*;
 
 pub(super) const N1: NodeId = NodeId::new(1);
 pub(super) const N2: NodeId = NodeId::new(2);

@@ -1,12 +1,12 @@
 //! What a node does with what comes in.
 
 use bytes::Bytes;
-
-use super::testing::*;
-use super::*;
 use lograft_kv::Effect;
 use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, Revision, Term};
+
+use super::testing::*;
+use super::*;
 
 #[test]
 fn pitfall_14_a_node_alone_acknowledges_only_what_is_durable() {

@@ -9,11 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use lograft_raft::ReadId;
+use lograft_types::{EntryId, LogIndex, Term};
 
 use super::event::{ForwardId, Token};
 use super::request::ListRequest;
-use lograft_raft::ReadId;
-use lograft_types::{EntryId, LogIndex, Term};
 
 /// A request that waits.
 #[derive(Debug)]

@@ -4,18 +4,17 @@
 //! goes on: `scripts/schedules` plays the log thread that way. Time does not pass there, so that whatever waits for a
 //! while may at any moment have waited long enough.
 
+use std::sync::mpsc::RecvTimeoutError;
 #[cfg(not(schedules))]
 pub use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 #[cfg(not(schedules))]
 pub use std::thread;
+use std::time::Duration;
 
 #[cfg(schedules)]
 pub use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 #[cfg(schedules)]
 pub use shuttle::thread;
-
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 /// Waits for a message, and for no longer than `patience`.
 #[cfg(not(schedules))]
@@ -26,8 +25,9 @@ pub fn recv_timeout<T>(receiver: &mpsc::Receiver<T>, patience: Duration) -> Resu
 /// As it is with a clock that goes as it likes: with shuttle's channels a wait would last for ever.
 #[cfg(schedules)]
 pub fn recv_timeout<T>(receiver: &mpsc::Receiver<T>, _patience: Duration) -> Result<T, RecvTimeoutError> {
-    use shuttle::rand::{Rng, thread_rng};
     use std::sync::mpsc::TryRecvError;
+
+    use shuttle::rand::{Rng, thread_rng};
 
     loop {
         match receiver.try_recv() {

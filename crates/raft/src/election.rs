@@ -10,11 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use lograft_types::{HardState, NodeId, Term, WriteSeq, mark};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
-
-use lograft_types::mark;
-use lograft_types::{HardState, NodeId, Term, WriteSeq};
 
 use super::config::Config;
 use super::effects::Effects;

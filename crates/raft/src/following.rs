@@ -3,8 +3,7 @@
 //! An answer that entries were taken waits for the flush of the last of them, whether they came with this request or with
 //! an earlier one. An answer to a heartbeat does not: it claims nothing that is not durable already.
 
-use lograft_types::mark;
-use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, WriteSeq};
+use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, WriteSeq, mark};
 
 use super::effects::{Append, Effects, Halt};
 use super::election::Follower;

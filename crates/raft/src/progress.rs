@@ -6,8 +6,7 @@
 
 use std::collections::VecDeque;
 
-use lograft_types::mark;
-use lograft_types::{EntryId, EntryMeta, LogIndex, Term};
+use lograft_types::{EntryId, EntryMeta, LogIndex, Term, mark};
 
 use super::config::Config;
 use super::log_view::LogView;

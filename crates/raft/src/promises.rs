@@ -11,8 +11,7 @@
 //! Caveat: while a disk stalls there is one withheld answer for each request that came in. Whoever hands requests in
 //! bounds how many of a peer's may be unanswered; the peer's heartbeats are among them.
 
-use lograft_types::mark;
-use lograft_types::{EntryId, HardState, Term, WriteSeq};
+use lograft_types::{EntryId, HardState, Term, WriteSeq, mark};
 
 use super::effects::{Effects, Write};
 use super::message::{AppendEntriesResponse, AppendResult, Outgoing, Response};

@@ -9,8 +9,7 @@
 
 use std::collections::VecDeque;
 
-use lograft_types::LogIndex;
-use lograft_types::mark;
+use lograft_types::{LogIndex, mark};
 
 use super::effects::{Effects, ReadId, ReadOutcome};
 use super::progress::Progress;

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use lograft_types::mark;
-use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId};
+use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, mark};
 
 use super::effects::{Append, Effects};
 use super::message::{AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, Request};

@@ -14,16 +14,17 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use super::chance::Chance;
-use super::jobs::in_order;
-use super::ledger::{Image, Ledger};
-use super::{Violation, again, attempt_to, ensure};
 use lograft_mem_os::{MemOs, Recorded};
 use lograft_os::Os as _;
 use lograft_storage::{Log, LogError, LogOptions, record_size_bytes};
 use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, HardState, Identity, LogIndex, LogWrite, NodeId, WriteSeq,
 };
+
+use super::chance::Chance;
+use super::jobs::in_order;
+use super::ledger::{Image, Ledger};
+use super::{Violation, again, attempt_to, ensure};
 
 const DIR: &str = "/bits";
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(3), node: NodeId::new(1) };

@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use lograft_types::marks::Mark;
+
 use super::scenario::{Fault, Scenario};
 use super::trace::Trace;
 use super::{Summary, attempt};
-use lograft_types::marks::Mark;
 
 /// What many runs add up to.
 #[derive(Clone, Debug, Default)]

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use lograft_kv::{Command, Effect, Page};
+use lograft_node::{Answer, Consistency, ListRequest, Reply, Request, RequestError, Token};
+use lograft_types::Revision;
 
 use super::chance::Chance;
 use super::history::{Deed, History};
 use super::model::Model;
 use super::scenario::Scenario;
 use super::{Violation, ensure};
-use lograft_kv::{Command, Effect, Page};
-use lograft_node::{Answer, Consistency, ListRequest, Reply, Request, RequestError, Token};
-use lograft_types::Revision;
 
 /// A request that was asked and not answered.
 #[derive(Clone, Debug)]

@@ -6,14 +6,15 @@
 
 use std::path::Path;
 
-use super::chance::Chance;
-use super::ledger::{Image, Ledger};
-use super::scenario::Scenario;
-use super::{Violation, ensure};
 use lograft_mem_os::MemOs;
 use lograft_os::Os as _;
 use lograft_storage::{Log, LogError, LogOptions, LogReport, Recovered};
 use lograft_types::{Identity, LogWrite, WriteSeq};
+
+use super::chance::Chance;
+use super::ledger::{Image, Ledger};
+use super::scenario::Scenario;
+use super::{Violation, ensure};
 
 /// Where the log is on each disk.
 const DIR: &str = "/sim";

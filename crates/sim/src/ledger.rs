@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::Violation;
 use lograft_storage::{Log, Os, Recovered};
 use lograft_types::{Entry, EntryId, EntryMeta, HardState, LogIndex, LogWrite, WriteSeq};
+
+use super::Violation;
 
 /// What a log holds: the term and the vote, and the entries behind a base.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

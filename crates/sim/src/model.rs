@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
 use lograft_node::ListRequest;
 use lograft_types::Revision;

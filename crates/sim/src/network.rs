@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chance::Chance;
-use super::scenario::{ELECTION_US, Scenario};
 use lograft_node::{Envelope, ForwardAnswer, ForwardId, ForwardedRequest, PeerRequest, RequestError};
 use lograft_raft::Response;
+
+use super::chance::Chance;
+use super::scenario::{ELECTION_US, Scenario};
 
 /// Something on its way.
 #[derive(Clone, Debug)]

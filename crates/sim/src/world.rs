@@ -24,8 +24,7 @@ use lograft_node::{Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, Ro
 use lograft_raft as raft;
 use lograft_raft::{AppendEntries, ReplyTo};
 use lograft_storage::LogReport;
-use lograft_types::mark;
-use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term};
+use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, mark};
 
 /// Something that happens at its time. What belongs to a life of a node is void in the next one.
 #[derive(Clone, Debug)]

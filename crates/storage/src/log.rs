@@ -30,8 +30,9 @@ use super::segment::{FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegme
 use super::state::{State, plausible};
 use lograft_os::threads::{RwLock, RwLockWriteGuard};
 use lograft_os::{Os, Segment};
-use lograft_types::mark;
-use lograft_types::{Entry, EntryId, EntryMeta, HardState, Identity, LogIndex, LogWrite, Term, WriteSeq};
+use lograft_types::{
+    Entry, EntryId, EntryMeta, HardState, Identity, LogIndex, LogWrite, Term, WriteSeq, mark,
+};
 
 mod open;
 

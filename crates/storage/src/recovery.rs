@@ -21,8 +21,7 @@ use super::segment::{
 };
 use super::state::{Change, State};
 use lograft_os::{Os, PAGE_BYTES, ReadFile};
-use lograft_types::mark;
-use lograft_types::{EntryMeta, Identity, LogIndex};
+use lograft_types::{EntryMeta, Identity, LogIndex, mark};
 
 mod table;
 

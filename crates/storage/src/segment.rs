@@ -6,9 +6,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{u32_at, u64_at};
 use lograft_os::{Os, PAGE_BYTES};
 use lograft_types::{ClusterId, Identity, NodeId};
+
+use super::record::{u32_at, u64_at};
 
 /// Where the first record of a segment stands.
 pub(super) const FIRST_RECORD: u64 = PAGE_BYTES as u64;

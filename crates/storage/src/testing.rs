@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use bytes::Bytes;
-
-use super::{Log, LogError, LogOptions, Recovered};
 use lograft_mem_os::MemOs;
 use lograft_os::Os;
 use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, HardState, Identity, LogIndex, LogWrite, NodeId, Term, WriteSeq,
 };
+
+use super::{Log, LogError, LogOptions, Recovered};
 
 pub(super) const IDENTITY: Identity = Identity { cluster: ClusterId::new(7), node: NodeId::new(9) };
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-
-use super::*;
 use lograft_raft::RequestVote;
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, Term};
+
+use super::*;
 
 const KIB: u32 = 1024;
 

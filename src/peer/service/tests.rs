@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use lograft_node::PeerRequest;
+use lograft_node::limits::Limits;
+use lograft_raft::{AppendEntriesResponse, AppendResult, ReplyTo};
+use lograft_types::{Identity, LogIndex, NodeId, Term};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -14,10 +18,6 @@ use crate::proto::v1::raft_client::RaftClient;
 use crate::proto::v1::raft_server::RaftServer;
 use crate::server::ports::{Grace, peer_router, serve};
 use crate::stub;
-use lograft_node::PeerRequest;
-use lograft_node::limits::Limits;
-use lograft_raft::{AppendEntriesResponse, AppendResult, ReplyTo};
-use lograft_types::{Identity, LogIndex, NodeId, Term};
 
 const IDENTITY: Identity = Identity { cluster: stub::CLUSTER, node: stub::NODE };
 const PEER: NodeId = NodeId::new(2);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use lograft_sim::chance::Chance;
 use tokio::time::sleep;
 
 use super::disks::FileSystem;
 use super::machines::{Machines, SMALL_SEGMENTS, Tally};
-use lograft_sim::chance::Chance;
 
 /// Operations before the power goes: it must strike a cluster at work.
 const BEFORE: u64 = 300;

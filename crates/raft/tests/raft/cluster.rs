@@ -9,14 +9,13 @@ mod journal;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(crate) use journal::Event;
+use journal::Journal;
 use lograft_raft::{
     Append, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId, ReadOutcome,
     ReplyTo, Request, Response, RoleName, Write,
 };
 use lograft_types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term, WriteSeq};
-
-pub(crate) use journal::Event;
-use journal::Journal;
 
 /// The election timeout of these tests.
 pub(crate) const TIMEOUT: u32 = 20;

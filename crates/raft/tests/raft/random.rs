@@ -1,10 +1,9 @@
 //! Seeded chaos: loss, delay, duplication, reordering, cuts, crashes, slow disks. The cluster checks safety at each
 //! step; afterwards everything heals and the cluster must get back to work.
 
+use lograft_raft::Input;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
-
-use lograft_raft::Input;
 
 use crate::cluster::{Cluster, LONG, TIMEOUT, id};
 

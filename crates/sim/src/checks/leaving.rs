@@ -5,12 +5,13 @@
 //!   becomes a refusal.
 //! - A request tells of no commit index beyond what it covers, and is no larger than the limits allow.
 
-use super::{Bounds, Checks};
-use crate::ledger::Image;
-use crate::{Violation, ensure};
 use lograft_node::PeerMessage;
 use lograft_raft::{AppendEntries, AppendResult, Response};
 use lograft_types::{EntryId, HardState, LogIndex, NodeId, Term};
+
+use super::{Bounds, Checks};
+use crate::ledger::Image;
+use crate::{Violation, ensure};
 
 /// Who says something, and what that must rest on.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::chance::Chance;
 use lograft_mem_os::{MemOs, PowerCut, SECTORS_IN_PAGE, Unflushed};
+
+use crate::chance::Chance;
 
 /// Power cuts at this moment that leave different disks, at most `most` of them; two at least, where there are two.
 ///
@@ -130,8 +131,9 @@ fn any(unflushed: &Unflushed, chance: &mut Chance) -> PowerCut {
 mod tests {
     use std::path::Path;
 
-    use super::*;
     use lograft_os::{Os, Segment};
+
+    use super::*;
 
     /// A disk with this many unflushed sectors in each page, each written once.
     fn disk(sectors_of_pages: &[usize]) -> MemOs {

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use super::Counts;
-use super::cuts::power_cuts;
-use crate::chance::Chance;
-use crate::ledger::{Image, Ledger};
-use crate::{Violation, ensure};
 use lograft_mem_os::{MemOs, PowerCut, Recorded};
 use lograft_storage::{Log, LogOptions, Recovered};
 use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, HardState, Identity, LogWrite, NodeId, Term, WriteSeq,
 };
+
+use super::Counts;
+use super::cuts::power_cuts;
+use crate::chance::Chance;
+use crate::ledger::{Image, Ledger};
+use crate::{Violation, ensure};
 
 /// Whose the logs are.
 pub(super) const IDENTITY: Identity = Identity { cluster: ClusterId::new(11), node: NodeId::new(2) };

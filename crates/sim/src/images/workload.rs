@@ -1,14 +1,15 @@
 //! What a node does to its log in a while: drawn from a seed, played on the production log, explored after each change.
 
+use lograft_mem_os::MemOs;
+use lograft_os::Os as _;
+use lograft_storage::{Log, LogError, LogOptions, record_size_bytes};
+use lograft_types::{Entry, EntryId, EntryKind, HardState, LogIndex, LogWrite, NodeId, Term, WriteSeq};
+
 use super::Counts;
 use super::explorer::{Explorer, dir, next_term};
 use crate::chance::Chance;
 use crate::ledger::{Image, Ledger};
 use crate::{Violation, ensure};
-use lograft_mem_os::MemOs;
-use lograft_os::Os as _;
-use lograft_storage::{Log, LogError, LogOptions, record_size_bytes};
-use lograft_types::{Entry, EntryId, EntryKind, HardState, LogIndex, LogWrite, NodeId, Term, WriteSeq};
 
 /// Suffixes that were replaced are remembered, so that they come back; so many.
 const MOST_BRANCHES: usize = 4;

@@ -1,9 +1,5 @@
 //! What a node's turn asks for is carried out, and checked on its way out.
 
-use super::{Happening, Machine, World, place_of, role_number};
-use crate::checks::{Checks, Leaving};
-use crate::network::{Asker, Body, Packet};
-use crate::{Violation, ensure};
 use lograft_node::{
     Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest,
     Replied, Token,
@@ -11,6 +7,11 @@ use lograft_node::{
 use lograft_raft::AppendEntries;
 use lograft_storage::LogError;
 use lograft_types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term};
+
+use super::{Happening, Machine, World, place_of, role_number};
+use crate::checks::{Checks, Leaving};
+use crate::network::{Asker, Body, Packet};
+use crate::{Violation, ensure};
 
 impl World<'_> {
     /// Carries out what a turn asks for that began in `term_before`.

@@ -1,12 +1,13 @@
 //! What arrives from other nodes, and what becomes of forwarded requests.
 
+use lograft_node::{Event, ForwardFailure, PeerRequest, RequestError, Token};
+use lograft_raft::ReplyTo;
+use lograft_types::NodeId;
+
 use super::{Exchange, Happening, World, id_of};
 use crate::checks::Named;
 use crate::network::{Asker, Body, Packet};
 use crate::scenario::ELECTION_US;
-use lograft_node::{Event, ForwardFailure, PeerRequest, RequestError, Token};
-use lograft_raft::ReplyTo;
-use lograft_types::NodeId;
 
 impl World<'_> {
     pub(super) fn deliver(&mut self, packet: Packet) {

@@ -5,12 +5,13 @@
 //! neither while it lasts nor when it returns (thesis §4.2.3, §9.6); a leader without a majority steps down, and if the
 //! others have one, one of them leads; where nobody has a majority terms do not rise.
 
+use lograft_raft::RoleName;
+use lograft_types::Term;
+
 use super::World;
 use super::settle::PATIENCE;
 use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
-use lograft_raft::RoleName;
-use lograft_types::Term;
 
 /// How long a leader may lead without a majority, in election timeouts: one by its own clock, which may be slow.
 const STEP_DOWN_TIMEOUTS: u64 = 2;

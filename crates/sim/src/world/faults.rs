@@ -1,9 +1,10 @@
 //! What goes wrong, and how nodes come back.
 
+use lograft_node::{Event, Node};
+
 use super::{Happening, World, id_of};
 use crate::Violation;
 use crate::scenario::{ELECTION_US, Fault, TICK_MS};
-use lograft_node::{Event, Node};
 
 /// How a node falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

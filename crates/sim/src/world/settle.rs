@@ -1,12 +1,12 @@
 //! The end of a run: the faults stop, and the cluster must get back to work. Then it is disturbed once more, in a way
 //! of which it is known what must come of it; see `disturb`.
 
+use bytes::Bytes;
+use lograft_node::{Event, Node, Token};
+
 use super::{Happening, World};
 use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
-use lograft_node::{Event, Node, Token};
-
-use bytes::Bytes;
 
 /// For so many election timeouts nothing may be the matter without anything getting better.
 pub(super) const PATIENCE: u64 = 30;

@@ -1,11 +1,12 @@
 //! The lives of a data directory: what the log itself wrote, power cuts at any moment of it, and at the end whatever
 //! may happen to files at rest.
 
+use lograft_os::Os;
+use lograft_types::{EntryId, LogIndex, LogWrite, Term, WriteSeq};
+
 use super::super::testing::{hard_state, write};
 use super::super::{LogError, Space};
 use super::*;
-use lograft_os::Os;
-use lograft_types::{EntryId, LogIndex, LogWrite, Term, WriteSeq};
 
 /// So many steps at most, and so many entries in each: every state since the last flush is remembered.
 const MAX_STEPS: u32 = 48;

@@ -1,13 +1,14 @@
 //! Segments full of records that nobody would write: each is whole, and what it says is the fuzzer's choice.
 
+use lograft_os::PAGE_BYTES;
+use lograft_types::{EntryKind, LogIndex, NodeId, Term};
+
 use super::super::LogError;
 use super::super::inspect::{Problem, records};
 use super::super::record::record_size_bytes;
 use super::super::segment::FIRST_RECORD;
 use super::super::testing::IDENTITY;
 use super::*;
-use lograft_os::PAGE_BYTES;
-use lograft_types::{EntryKind, LogIndex, NodeId, Term};
 
 /// So many segments at most: enough for each case of the tables.
 const MAX_SEGMENTS: u64 = 5;

@@ -1,9 +1,10 @@
 //! What `lograft log` can see of whole and of damaged logs.
 
-use super::*;
-use crate::testing::{IDENTITY, dir, entries, hard_state, open, write};
 use lograft_mem_os::MemOs;
 use lograft_types::EntryKind;
+
+use super::*;
+use crate::testing::{IDENTITY, dir, entries, hard_state, open, write};
 
 fn look(os: &MemOs) -> (Vec<InspectedRecord>, Option<Problem>) {
     let mut seen = Vec::new();

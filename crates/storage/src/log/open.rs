@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lograft_os::threads::RwLock;
+use lograft_os::{Os, ReadFile, Segment};
+use lograft_types::{Identity, LogIndex, WriteSeq, mark};
+
 use super::{Active, Log, LogOptions, Recovered, SegmentHeader, started_file};
 use crate::error::LogError;
 use crate::reader::Index;
@@ -10,10 +14,6 @@ use crate::record::RecordKind;
 use crate::recovery::{self, Found, Repair, Tail, ZEROS};
 use crate::segment::{Preparation, PreparedSegment, is_temporary, segment_path};
 use crate::state::State;
-use lograft_os::threads::RwLock;
-use lograft_os::{Os, ReadFile, Segment};
-use lograft_types::mark;
-use lograft_types::{Identity, LogIndex, WriteSeq};
 
 impl<O: Os> Log<O> {
     /// Opens the log in `dir`, or begins it there. What is found is durable on return; a torn write at its end is cut.

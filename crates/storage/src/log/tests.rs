@@ -1,13 +1,13 @@
 //! The log under every kind of reopen, and under power cuts.
 
+use lograft_mem_os::MemOs;
+use lograft_types::{EntryKind, NodeId};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use super::*;
 use crate::testing::{IDENTITY, SMALL, all, dir, entries, entry, hard_state, open, try_open, write};
 use crate::{ReadError, RealOs};
-use lograft_mem_os::MemOs;
-use lograft_types::{EntryKind, NodeId};
 
 mod crash;
 mod damage;

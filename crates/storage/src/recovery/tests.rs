@@ -1,12 +1,12 @@
 //! Every row of the tables, on logs that were made to show it.
 
-use super::*;
-use crate::Log;
-use crate::Recovered;
-use crate::segment::segment_path;
-use crate::testing::{IDENTITY, dir, entries, entry, hard_state, open, try_open, write};
 use lograft_mem_os::MemOs;
 use lograft_types::{EntryId, EntryKind, LogWrite, MAX_COUNTER, Term};
+
+use super::*;
+use crate::segment::segment_path;
+use crate::testing::{IDENTITY, dir, entries, entry, hard_state, open, try_open, write};
+use crate::{Log, Recovered};
 
 /// A log of two segments and a bit, with its tail proved, and the offsets of the records of segment 1.
 fn two_segments(letter: u8) -> MemOs {

@@ -6,6 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lograft_mem_os::MemOs;
+use lograft_os::threads::Mutex;
+use lograft_types::{EntryId, LogIndex};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
@@ -13,9 +16,6 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use super::*;
 use crate::testing::{dir, entry, hard_state, open, try_open, write};
 use crate::{LogReader, ReadError, RecordKind, inspect, record_size_bytes};
-use lograft_mem_os::MemOs;
-use lograft_os::threads::Mutex;
-use lograft_types::{EntryId, LogIndex};
 
 /// Far above what a life takes.
 const MAX_STEPS: usize = 200_000;

@@ -2,10 +2,11 @@
 
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use lograft_mem_os::MemOs;
+
 use super::*;
 use crate::testing::{SMALL, dir, entries, entry, hard_state, open, write};
 use crate::{RecordKind, inspect, record_size_bytes};
-use lograft_mem_os::MemOs;
 
 /// Long enough for any machine; nobody waits so long when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);

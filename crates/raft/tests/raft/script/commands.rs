@@ -7,9 +7,8 @@ use lograft_raft::{
 };
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, Term};
 
-use super::Script;
 use super::arguments::{Result, entry, next, next_node, node, nodes, number, rest_of_nodes, terms};
-use super::render;
+use super::{Script, render};
 use crate::cluster::{Cluster, Event, Message, Packet, id, index, test_config};
 
 type Args<'a> = ArgumentConsumer<'a>;
