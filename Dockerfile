@@ -5,27 +5,32 @@
 #     docker-compose up -d --build                                             # three nodes
 #
 # It needs no BuildKit. Where no image registry can be reached, scripts/stand-in-image makes the first image.
+# The manifests, with an empty source for each crate.
+FROM rust:1.95-slim-bookworm AS manifests
+WORKDIR /build
+COPY . .
+RUN rm -r src build.rs proto && find crates -name '*.rs' -delete \
+    && mkdir -p src && for dir in . crates/*; do touch "$dir/src/lib.rs"; done \
+    && echo 'fn main() {}' | tee build.rs src/main.rs > crates/sim/src/main.rs
+
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
 # With an explicit target the flags reach the program only; build scripts and procedural macros stay dynamic, as they must.
 ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_TERM_COLOR=never
 
-# The dependencies first, around empty sources: this layer is built anew only when the manifest or the lock file changes.
-# A bench, test or example that the manifest declares must name its `path` there, or cargo looks for its file already here.
-# Then the empty package's own artefacts go, or cargo would take them for newer than the sources that come next.
-COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
-    && echo 'fn main() {}' | tee build.rs src/main.rs > src/lib.rs \
-    && target="$(rustc -vV | sed -n 's/^host: //p')" \
+# The dependencies first, around the empty sources: this layer is built anew only when a manifest or the lock file changes.
+# A bench, test or example that a manifest declares must name its `path` there, or cargo looks for its file already here.
+# Then the artefacts of the empty crates go, or cargo would take them for newer than the sources that come next.
+COPY --from=manifests /build ./
+RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && cargo build --locked --release --bin lograft --target "$target" \
-    && cargo clean --release --package lograft --target "$target" \
-    && cargo clean --release --package lograft \
-    && rm -r src build.rs
+    && for crate in $(sed -n 's/^name = "\(lograft[a-z-]*\)"$/\1/p' Cargo.toml crates/*/Cargo.toml | sort -u); do \
+           cargo clean --release --package "$crate" --target "$target" && cargo clean --release --package "$crate"; \
+       done \
+    && rm -r src build.rs crates
 
-COPY build.rs ./
-COPY proto proto
-COPY src src
+COPY . .
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && cargo build --locked --release --bin lograft --target "$target" \
     && cp "target/$target/release/lograft" /lograft \

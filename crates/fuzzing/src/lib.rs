@@ -6,6 +6,8 @@
 //! which `cargo fuzz` sets (`scripts/fuzz`). Each returns how far the input came, so that no corpus turns into noise
 //! when a format changes.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@
 //!
 //! Caveats: sizes of keys and values are checked where requests come in, not here. Everything is held in memory.
 
-#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+#![forbid(unsafe_code)]
 
 mod command;
 #[cfg(any(test, fuzzing))]

@@ -10,6 +10,8 @@
 //! Caveats: a sector is never torn, and what was flushed is never damaged ([`MemOs::flip_bit`] does that). Directories
 //! need not be made.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

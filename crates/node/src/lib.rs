@@ -15,6 +15,8 @@
 //!
 //! Left out, with room kept for it: snapshots, changes of membership, incarnations.
 
+#![forbid(unsafe_code)]
+
 mod apply;
 mod cache;
 mod dispatch;

@@ -30,7 +30,7 @@
 //! Messages are taken as checked: entries without a gap, terms that do not go back, and numbers far from 2^64, or the
 //! core panics.
 
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#![forbid(unsafe_code)]
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;

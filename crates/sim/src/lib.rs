@@ -18,6 +18,8 @@
 //! A seed replays to the same trace, on every machine: [`Trace::hash`] is the same. Of the nodes' two outer shells, the
 //! actor and the edges, nothing runs here; a disk of a node that is up never damages what it has flushed.
 
+#![forbid(unsafe_code)]
+
 mod again;
 pub mod bits;
 mod campaign;

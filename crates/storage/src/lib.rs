@@ -14,6 +14,8 @@
 //!
 //! Caveat: segments are never removed; the log grows until the database file exists that makes old ones needless.
 
+#![forbid(unsafe_code)]
+
 mod directory;
 mod error;
 #[cfg(any(test, fuzzing))]

@@ -6,6 +6,8 @@
 //! Term 0 and index 0 stand before the first: no entry has them. [`EntryId::ORIGIN`] is the position before the first
 //! entry of every log.
 
+#![forbid(unsafe_code)]
+
 pub mod marks;
 
 use std::fmt;

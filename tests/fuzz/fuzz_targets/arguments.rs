@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lograft::fuzzing::run("arguments", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| { lograft::fuzzing::arguments(bytes); });

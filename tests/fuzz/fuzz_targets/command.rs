@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lograft::fuzzing::run("command", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| { lograft_kv::fuzzing::command(bytes); });

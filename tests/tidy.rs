@@ -1,0 +1,64 @@
+//! What neither Cargo, the compiler nor clippy can see about the source: paths of somebody's machine, and the width of
+//! the documentation.
+
+use std::fs;
+use std::process::Command;
+
+/// The beginnings of paths that exist on one machine only, written so that this file has none.
+const MACHINE_PATHS: [&str; 6] = [
+    concat!("/ho", "me/"),
+    concat!("/Us", "ers/"),
+    concat!("/ro", "ot/"),
+    concat!("C:", "\\Users"),
+    concat!("/tmp/", "w/"),
+    concat!("/wo", "rk/"),
+];
+const MAX_DOC_COLUMNS: usize = 110;
+
+/// Every text that git knows, with its name; the fuzzer's corpora are bytes.
+fn texts() -> Vec<(String, String)> {
+    let git =
+        Command::new("git").args(["ls-files", ":!tests/fuzz/corpus"]).output().expect("git lists the files");
+    assert!(git.status.success(), "this test reads a checkout: {}", String::from_utf8_lossy(&git.stderr));
+    let names = String::from_utf8(git.stdout).expect("names are text");
+    names.lines().filter_map(|name| Some((name.to_owned(), fs::read_to_string(name).ok()?))).collect()
+}
+
+/// Where a line breaks the rule.
+fn breaches(texts: &[(String, String)], breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    let lines = texts
+        .iter()
+        .flat_map(|(name, text)| text.lines().enumerate().map(move |(at, line)| (name, at, line)));
+    let broken = lines.filter(|(name, _, line)| breaks(name, line));
+    broken.map(|(name, at, line)| format!("{name}:{}: {line}", at + 1)).collect()
+}
+
+fn names_a_machine(_: &str, line: &str) -> bool {
+    MACHINE_PATHS.iter().any(|path| line.contains(path))
+}
+
+/// Tables and links cannot be broken.
+fn is_too_wide(name: &str, line: &str) -> bool {
+    name.ends_with(".md")
+        && line.chars().count() > MAX_DOC_COLUMNS
+        && !line.starts_with(['|', '['])
+        && !line.contains("](")
+}
+
+#[test]
+fn no_file_names_a_path_of_somebodys_machine() {
+    assert_eq!(breaches(&texts(), names_a_machine), Vec::<String>::new());
+}
+
+#[test]
+fn lines_of_the_documentation_end_in_time() {
+    assert_eq!(breaches(&texts(), is_too_wide), Vec::<String>::new());
+}
+
+#[test]
+fn planted_breaches_are_found_with_their_line() {
+    let text = format!("fine\nsee {}alice\n{}", MACHINE_PATHS[0], "x".repeat(MAX_DOC_COLUMNS + 1));
+    let texts = [("a.md".to_owned(), text)];
+    assert_eq!(breaches(&texts, names_a_machine), [format!("a.md:2: see {}alice", MACHINE_PATHS[0])]);
+    assert_eq!(breaches(&texts, is_too_wide).len(), 1);
+}
