@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Page, Versioned};
 use lograft_node::limits::Limits;
-use lograft_node::{Answer, Header, Reply, Request, RequestError, RoleName, Status};
+use lograft_node::{ClientRequest, ClientResponse, Header, RequestError, ResponseBody, RoleName, Status};
 use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
-use crate::actor::{Asked, ClientMessage, Completion, NodeHandle, PendingRequest};
+use crate::actor::{ClientMessage, NodeHandle, PendingRequest};
 
 #[cfg(test)]
 mod port;
@@ -24,7 +24,7 @@ pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xc1);
 /// What the node was asked, and how it behaves.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
-    seen: Arc<Mutex<Vec<(Request, u64)>>>,
+    seen: Arc<Mutex<Vec<(ClientRequest, u64)>>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -63,7 +63,7 @@ impl Script {
     }
 
     /// Requests and their timeouts in milliseconds, in order.
-    pub(crate) fn seen(&self) -> Vec<(Request, u64)> {
+    pub(crate) fn seen(&self) -> Vec<(ClientRequest, u64)> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -71,32 +71,22 @@ impl Script {
         let mut state = self.state.lock().unwrap();
         match message {
             ClientMessage::Request(pending) => {
-                self.seen.lock().unwrap().push((asked(&pending).clone(), pending.timeout_ms));
+                self.seen.lock().unwrap().push((pending.request.clone(), pending.timeout_ms));
                 if state.mute { state.held.push(pending) } else { state.answer(pending) }
             }
-            ClientMessage::Status(asked) => drop(asked.answer.send(state.status())),
+            ClientMessage::Forward(pending) => unreachable!("clients ask, not peers: {pending:?}"),
+            ClientMessage::Status(request) => drop(request.respond.send(state.status())),
         }
-    }
-}
-
-fn asked(pending: &PendingRequest) -> &Request {
-    match &pending.asked {
-        Asked::Client(request) => request,
-        Asked::Peer(request) => unreachable!("clients ask, not peers: {request:?}"),
     }
 }
 
 impl State {
     fn answer(&mut self, pending: PendingRequest) {
-        let answer = match &self.error {
+        let result = match &self.error {
             Some(error) => Err(error.clone()),
-            None => {
-                let reply = self.reply(asked(&pending));
-                Ok(Answer { header: self.header(), reply })
-            }
+            None => Ok(ClientResponse { header: self.header(), body: self.body(&pending.request) }),
         };
-        let Completion::Oneshot(waiting) = pending.completion else { unreachable!("clients ask, not peers") };
-        let _ = waiting.send(answer);
+        let _ = pending.respond.send(result);
     }
 
     fn header(&self) -> Header {
@@ -108,13 +98,13 @@ impl State {
         }
     }
 
-    fn reply(&mut self, request: &Request) -> Reply {
+    fn body(&mut self, request: &ClientRequest) -> ResponseBody {
         match request {
-            Request::Barrier => Reply::Reached,
-            Request::Get { key, .. } => Reply::Got(
+            ClientRequest::Barrier => ResponseBody::Reached,
+            ClientRequest::Get { key, .. } => ResponseBody::Got(
                 self.map.get(key).map(|stored| KeyValue { key: key.clone(), stored: stored.clone() }),
             ),
-            Request::List(list) => {
+            ClientRequest::List(list) => {
                 let mut items: Vec<_> = self
                     .map
                     .iter()
@@ -126,11 +116,11 @@ impl State {
                 if list.keys_only {
                     items.iter_mut().for_each(|item| item.stored.value = Bytes::new());
                 }
-                Reply::Listed(Page { items, more })
+                ResponseBody::Listed(Page { items, more })
             }
-            Request::Write(command) => {
+            ClientRequest::Write(command) => {
                 let effect = self.write(command);
-                Reply::Applied(Outcome { revision: Revision::new(self.revision + 1), effect })
+                ResponseBody::Applied(Outcome { revision: Revision::new(self.revision + 1), effect })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_node::limits::{KIB, Limits};
-use lograft_node::{Answer, ForwardAnswer, ForwardedRequest, Request, RequestError, Status};
+use lograft_node::{ClientRequest, ClientResponse, ForwardRequest, ForwardResponse, RequestError, Status};
 use lograft_types::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -31,35 +31,46 @@ pub struct NodeHandle {
 /// What the actor receives from the edges.
 #[derive(Debug)]
 pub(crate) enum ClientMessage {
-    /// A request, and where its answer goes.
+    /// A request of a client of this node.
     Request(PendingRequest),
-    /// Asks how the node fares.
-    Status(StatusAsked),
+    /// A request of a peer that takes this node for the leader: it must not be forwarded again.
+    Forward(PendingForward),
+    /// Asks for the node's status.
+    Status(StatusRequest),
 }
 
-/// Somebody asks how the node fares.
-#[derive(Debug)]
-pub(crate) struct StatusAsked {
-    pub(crate) answer: oneshot::Sender<Status>,
-    _place: OwnedSemaphorePermit,
-}
-
-/// A request that waits.
+/// A client's request that waits, and where its response goes: to a handler of this process.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
-    pub(crate) asked: Asked,
+    pub(crate) request: ClientRequest,
     pub(crate) timeout_ms: u64,
-    pub(crate) completion: Completion,
+    pub(crate) respond: oneshot::Sender<Result<ClientResponse, RequestError>>,
     pub(crate) permit: Permit,
 }
 
-/// What is asked, and by whom.
+/// A peer's request that waits, and where its response goes: to the stream on which the peer asked.
 #[derive(Debug)]
-pub(crate) enum Asked {
-    /// By a client of this node.
-    Client(Request),
-    /// By a peer that takes this node for the leader: it must not be forwarded again.
-    Peer(ForwardedRequest),
+pub(crate) struct PendingForward {
+    pub(crate) request: ForwardRequest,
+    pub(crate) timeout_ms: u64,
+    pub(crate) respond: ForwardResponder,
+    pub(crate) permit: Permit,
+}
+
+/// Sends the response to what a peer forwarded.
+#[derive(Debug)]
+pub(crate) struct ForwardResponder {
+    /// The peer's name for its request.
+    id: u64,
+    /// Has room for as many responses as may be asked for on the stream.
+    responses: mpsc::Sender<ForwardResult>,
+}
+
+/// Somebody asks for the node's status.
+#[derive(Debug)]
+pub(crate) struct StatusRequest {
+    pub(crate) respond: oneshot::Sender<Status>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Held while a request waits.
@@ -69,27 +80,20 @@ pub(crate) struct Permit {
     _kibibytes: OwnedSemaphorePermit,
 }
 
-/// Where an answer goes.
+/// The response to what a peer forwarded.
 #[derive(Debug)]
-pub(crate) enum Completion {
-    /// To a handler of this process.
-    Oneshot(oneshot::Sender<Result<Answer, RequestError>>),
-    /// To a peer, on the stream on which it asked.
-    Stream {
-        /// The peer's name for its request.
-        id: u64,
-        /// Holds as many answers as may be asked for on the stream.
-        answers: mpsc::Sender<ForwardReply>,
-    },
-}
-
-/// The answer to what a peer forwarded.
-#[derive(Debug)]
-pub struct ForwardReply {
+pub struct ForwardResult {
     /// The peer's name for its request.
     pub id: u64,
-    /// The answer.
-    pub result: Result<ForwardAnswer, RequestError>,
+    /// The response.
+    pub result: Result<ForwardResponse, RequestError>,
+}
+
+impl ForwardResponder {
+    /// The peer may have gone: then nobody waits for it.
+    pub(crate) fn send(self, result: Result<ForwardResponse, RequestError>) {
+        drop(self.responses.try_send(ForwardResult { id: self.id, result }));
+    }
 }
 
 impl NodeHandle {
@@ -121,61 +125,60 @@ impl NodeHandle {
     ///
     /// # Errors
     /// See [`RequestError`]. Without a free permit the answer is [`RequestError::Overloaded`], at once.
-    pub async fn request(&self, request: Request, timeout: Option<Duration>) -> Result<Answer, RequestError> {
+    pub async fn request(
+        &self,
+        request: ClientRequest,
+        timeout: Option<Duration>,
+    ) -> Result<ClientResponse, RequestError> {
         let permit = self.permit(request.size_bytes())?;
-        let is_write = matches!(request, Request::Write(_));
-        let (answer, answered) = oneshot::channel();
-        let pending = PendingRequest {
-            asked: Asked::Client(request),
-            timeout_ms: self.timeout_ms(timeout),
-            completion: Completion::Oneshot(answer),
-            permit,
-        };
-        self.send(pending)?;
-        match answered.await {
-            Ok(answer) => answer,
+        let is_write = matches!(request, ClientRequest::Write(_));
+        let (respond, response) = oneshot::channel();
+        let timeout_ms = self.timeout_ms(timeout);
+        self.send(ClientMessage::Request(PendingRequest { request, timeout_ms, respond, permit }))?;
+        match response.await {
+            Ok(result) => result,
             // The actor answers everything before it ends; only its panic can drop a request.
             Err(_) if is_write => Err(RequestError::UnknownOutcome { reason: "the node stopped".to_owned() }),
             Err(_) => Err(RequestError::ShuttingDown),
         }
     }
 
-    /// Hands in what a peer forwarded; the answer goes to `answers`, which must have room for it.
+    /// Hands in what a peer forwarded; the response goes to `responses`, which must have room for it.
     ///
     /// # Errors
-    /// [`RequestError`] if it was refused at once: then nothing goes to `answers`.
+    /// [`RequestError`] if it was refused at once: then nothing goes to `responses`.
     pub fn forwarded(
         &self,
         id: u64,
-        request: ForwardedRequest,
+        request: ForwardRequest,
         timeout: Duration,
-        answers: mpsc::Sender<ForwardReply>,
+        responses: mpsc::Sender<ForwardResult>,
     ) -> Result<(), RequestError> {
         let size_bytes = match &request {
-            ForwardedRequest::Write(payload) => payload.len(),
-            ForwardedRequest::ReadIndex => 0,
+            ForwardRequest::Write(payload) => payload.len(),
+            ForwardRequest::ReadIndex => 0,
         };
         let permit = self.permit(size_bytes)?;
-        let completion = Completion::Stream { id, answers };
+        let respond = ForwardResponder { id, responses };
         let timeout_ms = self.timeout_ms(Some(timeout));
-        self.send(PendingRequest { asked: Asked::Peer(request), timeout_ms, completion, permit })
+        self.send(ClientMessage::Forward(PendingForward { request, timeout_ms, respond, permit }))
     }
 
-    /// How the node fares.
+    /// The node's status.
     ///
     /// # Errors
     /// [`RequestError::ShuttingDown`] once the actor has ended.
     pub async fn status(&self) -> Result<Status, RequestError> {
         let place = Arc::clone(&self.status_places).acquire_owned().await;
         let place = place.map_err(|_| RequestError::ShuttingDown)?;
-        let (answer, answered) = oneshot::channel();
-        let message = ClientMessage::Status(StatusAsked { answer, _place: place });
+        let (respond, status) = oneshot::channel();
+        let message = ClientMessage::Status(StatusRequest { respond, _place: place });
         self.clients.send(message).await.map_err(|_| RequestError::ShuttingDown)?;
-        answered.await.map_err(|_| RequestError::ShuttingDown)
+        status.await.map_err(|_| RequestError::ShuttingDown)
     }
 
-    fn send(&self, pending: PendingRequest) -> Result<(), RequestError> {
-        self.clients.try_send(ClientMessage::Request(pending)).map_err(|error| match error {
+    fn send(&self, message: ClientMessage) -> Result<(), RequestError> {
+        self.clients.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => self.overloaded_requests(),
             mpsc::error::TrySendError::Closed(_) => RequestError::ShuttingDown,
         })

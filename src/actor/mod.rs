@@ -21,21 +21,21 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
-use handle::{Permit, StatusAsked};
-use lograft_node::PeerAnswer;
-use lograft_node::RequestError;
-use lograft_node::{Effects, Event, ForwardFailure, HaltReason, Load, Replied, Token};
-use lograft_node::{Node, NodeConfig};
+use handle::{ForwardResponder, Permit, StatusRequest};
+use lograft_node::{
+    ClientToken, Effects, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node, NodeConfig,
+    PeerResponse, PeerResult, RequestError,
+};
 use lograft_raft::ReplyTo;
 use lograft_storage::{LogReader, LogReport, LogThread, RealOs};
 use lograft_types::{Entry, Identity, NodeId};
 use peers::{PEER_LANE, VoteWaiting};
 
-pub(crate) use handle::{Asked, ClientMessage, Completion, PendingRequest};
-pub use handle::{ForwardReply, NodeHandle};
+pub(crate) use handle::{ClientMessage, PendingForward, PendingRequest};
+pub use handle::{ForwardResult, NodeHandle};
 pub use outbox::{Outbox, Parcel};
-pub(crate) use peers::PeerInput;
-pub use peers::{ActorGone, AnswerToPeer, PeerPort};
+pub(crate) use peers::PeerEvent;
+pub use peers::{ActorGone, PeerHandle};
 
 /// After the node was asked to stop it goes on so long at the most, to answer what it can.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -58,19 +58,23 @@ pub struct Actor {
     log: LogThread,
     reader: LogReader<RealOs>,
     reports: watch::Receiver<LogReport>,
-    peers: mpsc::Receiver<PeerInput>,
+    peers: mpsc::Receiver<PeerEvent>,
     loaded: mpsc::Receiver<Result<Vec<Entry>, String>>,
     loads: mpsc::Sender<Result<Vec<Entry>, String>>,
     clients: mpsc::Receiver<ClientMessage>,
     outboxes: BTreeMap<NodeId, Arc<Outbox>>,
-    pending: BTreeMap<Token, (Completion, Permit)>,
+    requests: BTreeMap<ClientToken, (RespondToClient, Permit)>,
+    forwards: BTreeMap<ForwardToken, (ForwardResponder, Permit)>,
     next_token: u64,
     streams: BTreeMap<ReplyTo, AppendStream>,
     votes: BTreeMap<ReplyTo, VoteWaiting>,
-    asking_status: Vec<StatusAsked>,
+    status_requests: Vec<StatusRequest>,
     /// What the actor itself has to tell the node in its next turn.
     own_events: Vec<Event>,
 }
+
+/// Where the response to a client of this node goes.
+type RespondToClient = tokio::sync::oneshot::Sender<Result<lograft_node::ClientResponse, RequestError>>;
 
 /// What one turn takes.
 #[derive(Debug, Default)]
@@ -84,8 +88,8 @@ struct Turn {
 /// A peer's stream of appends.
 #[derive(Debug)]
 struct AppendStream {
-    /// Weak: when whoever reads the stream is gone the answers end too, and the peer hears of it.
-    answers: mpsc::WeakSender<AnswerToPeer>,
+    /// Weak: when whoever reads the stream is gone the responses end too, and the peer hears of it.
+    responses: mpsc::WeakSender<PeerResult>,
     /// The peer that speaks on it, once it has.
     from: Option<NodeId>,
 }
@@ -98,12 +102,12 @@ impl Actor {
         log: LogThread,
         reader: LogReader<RealOs>,
         reports: watch::Receiver<LogReport>,
-    ) -> (Self, NodeHandle, PeerPort, BTreeMap<NodeId, Arc<Outbox>>) {
+    ) -> (Self, NodeHandle, PeerHandle, BTreeMap<NodeId, Arc<Outbox>>) {
         let identity = config.identity;
         let others = config.members.iter().map(|member| member.id).filter(|id| *id != identity.node);
         let outboxes: BTreeMap<_, _> = others.map(|id| (id, Arc::new(Outbox::new(&config.limits)))).collect();
         let (handle, clients) = NodeHandle::new(identity.node, config.limits);
-        let (port, peers) = PeerPort::new(identity);
+        let (peer_handle, peers) = PeerHandle::new(identity);
         let (loads, loaded) = mpsc::channel(1);
         let tick = Duration::from_millis(config.tick_ms);
         let report = reports.borrow().clone();
@@ -119,14 +123,15 @@ impl Actor {
             loads,
             clients,
             outboxes: outboxes.clone(),
-            pending: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            forwards: BTreeMap::new(),
             next_token: 0,
             streams: BTreeMap::new(),
             votes: BTreeMap::new(),
-            asking_status: Vec::new(),
+            status_requests: Vec::new(),
             own_events: Vec::new(),
         };
-        (actor, handle, port, outboxes)
+        (actor, handle, peer_handle, outboxes)
     }
 
     /// Runs until `stop` completes, or until the node must not go on.
@@ -145,16 +150,15 @@ impl Actor {
         self.clients.close();
         let grace = tokio::time::sleep(SHUTDOWN_GRACE);
         let mut grace = std::pin::pin!(grace);
-        while !self.pending.is_empty() || !self.clients.is_empty() {
+        while !self.requests.is_empty() || !self.forwards.is_empty() || !self.clients.is_empty() {
             tokio::select! {
                 biased;
                 () = &mut grace => break,
                 ended = self.next_turn(&mut ticks) => if let Some(halt) = ended { return self.halt(halt) },
             }
         }
-        for (token, replied) in self.node.shut_down() {
-            self.reply(token, replied);
-        }
+        let last = self.node.shut_down();
+        self.carry_out(last);
         let Self { log, reports, .. } = self;
         if let Err(panic) = tokio::task::spawn_blocking(move || log.shutdown()).await {
             std::panic::resume_unwind(panic.into_panic());
@@ -191,9 +195,9 @@ impl Actor {
             return effects.halt;
         }
         self.carry_out(effects);
-        for asked in self.asking_status.drain(..) {
+        for request in self.status_requests.drain(..) {
             // Whoever asked may have gone.
-            let _ = asked.answer.send(self.node.status());
+            let _ = request.respond.send(self.node.status());
         }
         None
     }
@@ -227,25 +231,31 @@ impl Actor {
 
     fn on_client(&mut self, message: ClientMessage, turn: &mut Turn) {
         match message {
-            ClientMessage::Request(PendingRequest { asked, timeout_ms, completion, permit }) => {
-                let token = Token(self.next_token);
-                self.next_token += 1;
-                self.pending.insert(token, (completion, permit));
-                turn.events.push(match asked {
-                    Asked::Client(request) => Event::Client { token, request, timeout_ms },
-                    Asked::Peer(request) => Event::Forwarded { token, request, timeout_ms },
-                });
+            ClientMessage::Request(PendingRequest { request, timeout_ms, respond, permit }) => {
+                let token = ClientToken(self.next_token());
+                self.requests.insert(token, (respond, permit));
+                turn.events.push(Event::Client { token, request, timeout_ms });
             }
-            ClientMessage::Status(asked) => self.asking_status.push(asked),
+            ClientMessage::Forward(PendingForward { request, timeout_ms, respond, permit }) => {
+                let token = ForwardToken(self.next_token());
+                self.forwards.insert(token, (respond, permit));
+                turn.events.push(Event::Forwarded { token, request, timeout_ms });
+            }
+            ClientMessage::Status(request) => self.status_requests.push(request),
         }
     }
 
-    fn on_peer(&mut self, input: PeerInput, turn: &mut Turn) {
+    fn next_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn on_peer(&mut self, input: PeerEvent, turn: &mut Turn) {
         match input {
-            PeerInput::StreamOpened { reply_to, answers } => {
-                self.streams.insert(reply_to, AppendStream { answers: answers.downgrade(), from: None });
+            PeerEvent::StreamOpened { reply_to, responses } => {
+                self.streams.insert(reply_to, AppendStream { responses: responses.downgrade(), from: None });
             }
-            PeerInput::StreamEnded { reply_to, in_order } => {
+            PeerEvent::StreamEnded { reply_to, in_order } => {
                 let ended = self.streams.remove(&reply_to).and_then(|stream| stream.from);
                 if let Some(from) = ended.filter(|from| !in_order && !self.has_other_stream(*from, reply_to))
                 {
@@ -253,7 +263,7 @@ impl Actor {
                     turn.events.push(Event::StreamLost { from });
                 }
             }
-            PeerInput::Append { envelope, reply_to, request, weight } => {
+            PeerEvent::Append { envelope, reply_to, request, weight } => {
                 turn.weights.push(weight);
                 if let Some(stream) = self.streams.get_mut(&reply_to)
                     && envelope.check(self.identity).is_ok()
@@ -262,11 +272,11 @@ impl Actor {
                 }
                 turn.events.push(Event::PeerRequest { envelope, reply_to, request });
             }
-            PeerInput::Vote { envelope, reply_to, request, waiting } => {
+            PeerEvent::Vote { envelope, reply_to, request, waiting } => {
                 self.votes.insert(reply_to, waiting);
                 turn.events.push(Event::PeerRequest { envelope, reply_to, request });
             }
-            PeerInput::Event(event) => turn.events.push(event),
+            PeerEvent::Event(event) => turn.events.push(event),
         }
     }
 
@@ -284,11 +294,17 @@ impl Actor {
                 outbox.push(message);
             }
         }
-        for PeerAnswer { reply_to, answer } in effects.answers {
-            self.answer_peer(reply_to, answer);
+        for PeerResponse { reply_to, result } in effects.peer_responses {
+            self.respond_to_peer(reply_to, result);
         }
-        for (token, replied) in effects.replies {
-            self.reply(token, replied);
+        for (token, result) in effects.client_responses {
+            let (respond, _permit) = self.requests.remove(&token).expect("the node answers each token once");
+            // Whoever asked may have gone; what was asked is done all the same.
+            drop(respond.send(result));
+        }
+        for (token, result) in effects.forward_responses {
+            let (respond, _permit) = self.forwards.remove(&token).expect("the node answers each token once");
+            respond.send(result);
         }
         for forward in effects.forwards {
             let id = forward.id;
@@ -305,32 +321,16 @@ impl Actor {
         }
     }
 
-    fn answer_peer(&mut self, reply_to: ReplyTo, answer: AnswerToPeer) {
+    fn respond_to_peer(&mut self, reply_to: ReplyTo, result: PeerResult) {
         if let Some(vote) = self.votes.remove(&reply_to) {
             // The candidate may have gone.
-            let _ = vote.answer.send(answer);
-        } else if let Some(answers) = self.streams.get(&reply_to).and_then(|stream| stream.answers.upgrade())
-            && answers.try_send(answer).is_err()
+            let _ = vote.respond.send(result);
+        } else if let Some(responses) =
+            self.streams.get(&reply_to).and_then(|stream| stream.responses.upgrade())
+            && responses.try_send(result).is_err()
         {
             // The stream is ending: its end is on its way to this actor.
-            debug!(?reply_to, "an answer found its stream gone");
-        }
-    }
-
-    fn reply(&mut self, token: Token, replied: Replied) {
-        let Some((completion, _permit)) = self.pending.remove(&token) else {
-            unreachable!("the node answers each token once")
-        };
-        match (completion, replied) {
-            // Whoever asked may have gone; what was asked is done all the same.
-            (Completion::Oneshot(answer), Replied::Client(result)) => drop(answer.send(result)),
-            (Completion::Stream { id, answers }, Replied::Forwarded(result)) => {
-                drop(answers.try_send(ForwardReply { id, result }));
-            }
-            (Completion::Oneshot(_), Replied::Forwarded(_))
-            | (Completion::Stream { .. }, Replied::Client(_)) => {
-                unreachable!("the node answers in kind")
-            }
+            debug!(?reply_to, "a response found its stream gone");
         }
     }
 
@@ -351,29 +351,25 @@ impl Actor {
 
     /// The node must not go on: whoever waits is told, by what is known; the log is left as it is.
     fn halt(mut self, halt: HaltReason) -> ActorEnd {
-        let waiting = std::mem::take(&mut self.pending);
-        info!(waiting = waiting.len(), "the node halts");
-        for (completion, _permit) in waiting.into_values() {
-            let reason = format!("the node had to stop: {halt}");
-            completion.refuse(RequestError::UnknownOutcome { reason });
+        info!(waiting = self.requests.len() + self.forwards.len(), "the node halts");
+        let unknown = RequestError::UnknownOutcome { reason: format!("the node had to stop: {halt}") };
+        for (respond, _permit) in self.requests.into_values() {
+            drop(respond.send(Err(unknown.clone())));
+        }
+        for (respond, _permit) in self.forwards.into_values() {
+            respond.send(Err(unknown.clone()));
         }
         self.clients.close();
         while let Ok(message) = self.clients.try_recv() {
-            if let ClientMessage::Request(request) = message {
-                request.completion.refuse(RequestError::ShuttingDown);
+            match message {
+                ClientMessage::Request(pending) => {
+                    drop(pending.respond.send(Err(RequestError::ShuttingDown)));
+                }
+                ClientMessage::Forward(pending) => pending.respond.send(Err(RequestError::ShuttingDown)),
+                // Dropping it tells whoever asked.
+                ClientMessage::Status(_) => {}
             }
         }
         ActorEnd::Halted(halt)
-    }
-}
-
-impl Completion {
-    /// Answers that it was not done, or not for certain.
-    fn refuse(self, error: RequestError) {
-        match self {
-            // Whoever asked may have gone.
-            Self::Oneshot(answer) => drop(answer.send(Err(error))),
-            Self::Stream { id, answers } => drop(answers.try_send(ForwardReply { id, result: Err(error) })),
-        }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lograft_node::limits::Limits;
-use lograft_node::{Forward, ForwardId, ForwardedRequest, Payloads, PeerMessage};
+use lograft_node::{Forward, ForwardId, ForwardRequest, Payloads, PeerMessage};
 use lograft_raft::{AppendEntries, RequestVote};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -26,14 +26,14 @@ pub struct Outbox {
     forwards: Notify,
     bulk: Notify,
     /// The most messages with entries, and of their bytes.
-    append_bounds: Load,
+    append_bounds: Weight,
     /// The most forwarded requests, and of their bytes.
-    forward_bounds: Load,
+    forward_bounds: Weight,
 }
 
 /// How much there is of something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Load {
+struct Weight {
     count: usize,
     bytes: usize,
 }
@@ -44,10 +44,10 @@ struct Queue {
     heartbeat: Option<AppendEntries>,
     vote: Option<RequestVote>,
     appends: VecDeque<(AppendEntries, Payloads)>,
-    appends_load: Load,
+    appends_weight: Weight,
     /// With the moment at which each came.
     forwards: VecDeque<(Instant, Forward)>,
-    forwards_load: Load,
+    forwards_weight: Weight,
 }
 
 /// Something to deliver that must not wait behind entries.
@@ -67,11 +67,11 @@ impl Outbox {
             urgent: Notify::new(),
             forwards: Notify::new(),
             bulk: Notify::new(),
-            append_bounds: Load {
+            append_bounds: Weight {
                 count: 2 * limits.max_inflight_messages,
                 bytes: 2 * (limits.max_inflight_bytes + limits.max_append_bytes),
             },
-            forward_bounds: Load { count: limits.max_pending_requests, bytes: limits.max_pending_bytes },
+            forward_bounds: Weight { count: limits.max_pending_requests, bytes: limits.max_pending_bytes },
         }
     }
 
@@ -92,12 +92,12 @@ impl Outbox {
                 &self.urgent
             }
             PeerMessage::Append { request, payloads } => {
-                let load = Load::of_append(&request);
-                if !queue.appends_load.has_room_for(load, self.append_bounds) {
+                let weight = Weight::of_append(&request);
+                if !queue.appends_weight.fits(weight, self.append_bounds) {
                     queue.appends.clear();
-                    queue.appends_load = Load::default();
+                    queue.appends_weight = Weight::default();
                 }
-                queue.appends_load.add(load);
+                queue.appends_weight.add(weight);
                 queue.appends.push_back((request, payloads));
                 &self.bulk
             }
@@ -111,11 +111,11 @@ impl Outbox {
     /// Gives it back if there is no link, or no room: it was not taken.
     pub(crate) fn push_forward(&self, forward: Forward) -> Result<(), Forward> {
         let mut queue = self.lock();
-        let load = Load::of_forward(&forward);
-        if !queue.linked || !queue.forwards_load.has_room_for(load, self.forward_bounds) {
+        let weight = Weight::of_forward(&forward);
+        if !queue.linked || !queue.forwards_weight.fits(weight, self.forward_bounds) {
             return Err(forward);
         }
-        queue.forwards_load.add(load);
+        queue.forwards_weight.add(weight);
         queue.forwards.push_back((Instant::now(), forward));
         self.forwards.notify_one();
         Ok(())
@@ -185,13 +185,13 @@ impl Queue {
 
     fn pop_append(&mut self) -> Option<(AppendEntries, Payloads)> {
         let append = self.appends.pop_front()?;
-        self.appends_load.remove(Load::of_append(&append.0));
+        self.appends_weight.remove(Weight::of_append(&append.0));
         Some(append)
     }
 
     fn pop_forward(&mut self) -> Option<Result<Forward, ForwardId>> {
         let (came, mut forward) = self.forwards.pop_front()?;
-        self.forwards_load.remove(Load::of_forward(&forward));
+        self.forwards_weight.remove(Weight::of_forward(&forward));
         match Duration::from_millis(forward.timeout_ms).checked_sub(came.elapsed()) {
             Some(left) => {
                 // At least 1: less is nothing on the wire, and the answer to it would be "too late" in any case.
@@ -203,21 +203,21 @@ impl Queue {
     }
 }
 
-impl Load {
+impl Weight {
     fn of_append(request: &AppendEntries) -> Self {
         Self { count: 1, bytes: request.entries.iter().map(|entry| entry.size_bytes as usize).sum() }
     }
 
     fn of_forward(forward: &Forward) -> Self {
         let bytes = match &forward.request {
-            ForwardedRequest::Write(payload) => payload.len(),
-            ForwardedRequest::ReadIndex => 0,
+            ForwardRequest::Write(payload) => payload.len(),
+            ForwardRequest::ReadIndex => 0,
         };
         Self { count: 1, bytes }
     }
 
     /// Something larger than all the room there is goes alone.
-    fn has_room_for(self, more: Self, bounds: Self) -> bool {
+    fn fits(self, more: Self, bounds: Self) -> bool {
         let fits = self.count + more.count <= bounds.count && self.bytes + more.bytes <= bounds.bytes;
         fits || self.count == 0
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lograft_node::limits::{KIB, MIB};
-use lograft_node::{Envelope, Event, ForwardAnswer, ForwardFailure, ForwardId, PeerRequest, Refusal};
+use lograft_node::{Envelope, Event, ForwardFailure, ForwardId, ForwardResponse, PeerRequest, PeerResult};
 use lograft_raft::{ReplyTo, Response};
 use lograft_types::{Identity, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -23,14 +23,11 @@ const PEER_LANE_BYTES: usize = 64 * MIB;
 /// Votes that may be unanswered at a time, whoever asks: an answer may wait for the disk.
 const PEER_VOTES: usize = 64;
 
-/// An answer to a peer's request, or why it was refused.
-pub type AnswerToPeer = Result<(NodeId, Response), Refusal>;
-
 /// What reaches the actor from the peers' side.
 #[derive(Debug)]
-pub(crate) enum PeerInput {
-    /// A stream of appends has been opened: its answers go here, which has room for all that may be asked on it.
-    StreamOpened { reply_to: ReplyTo, answers: mpsc::Sender<AnswerToPeer> },
+pub(crate) enum PeerEvent {
+    /// A stream of appends has been opened: its responses go here, which has room for all that may be asked on it.
+    StreamOpened { reply_to: ReplyTo, responses: mpsc::Sender<PeerResult> },
     /// A stream of appends has ended.
     StreamEnded { reply_to: ReplyTo, in_order: bool },
     /// A request on an open stream.
@@ -44,14 +41,14 @@ pub(crate) enum PeerInput {
 /// Where the answer to a request for a vote goes.
 #[derive(Debug)]
 pub(crate) struct VoteWaiting {
-    pub(crate) answer: oneshot::Sender<AnswerToPeer>,
+    pub(crate) respond: oneshot::Sender<PeerResult>,
     _place: OwnedSemaphorePermit,
 }
 
 /// How the peers' side of the edges reaches the actor. Waits while the actor is behind.
 #[derive(Clone, Debug)]
-pub struct PeerPort {
-    lane: mpsc::Sender<PeerInput>,
+pub struct PeerHandle {
+    lane: mpsc::Sender<PeerEvent>,
     kibibytes: Arc<Semaphore>,
     votes: Arc<Semaphore>,
     streams: Arc<AtomicU64>,
@@ -63,9 +60,9 @@ pub struct PeerPort {
 #[error("the node is shutting down")]
 pub struct ActorGone;
 
-impl PeerPort {
+impl PeerHandle {
     /// A port, and the receiving end for the actor.
-    pub(crate) fn new(identity: Identity) -> (Self, mpsc::Receiver<PeerInput>) {
+    pub(crate) fn new(identity: Identity) -> (Self, mpsc::Receiver<PeerEvent>) {
         let (lane, peers) = mpsc::channel(PEER_LANE);
         let kibibytes = Arc::new(Semaphore::new(PEER_LANE_BYTES / KIB));
         let votes = Arc::new(Semaphore::new(PEER_VOTES));
@@ -77,13 +74,13 @@ impl PeerPort {
         self.identity
     }
 
-    /// A stream of appends has been opened; `answers` must have room for all that may be asked on it at a time.
+    /// A stream of appends has been opened; `responses` must have room for all that may be asked on it at a time.
     ///
     /// # Errors
     /// [`ActorGone`]
-    pub async fn stream_opened(&self, answers: mpsc::Sender<AnswerToPeer>) -> Result<ReplyTo, ActorGone> {
+    pub async fn stream_opened(&self, responses: mpsc::Sender<PeerResult>) -> Result<ReplyTo, ActorGone> {
         let reply_to = self.next_reply_to();
-        self.send(PeerInput::StreamOpened { reply_to, answers }).await?;
+        self.send(PeerEvent::StreamOpened { reply_to, responses }).await?;
         Ok(reply_to)
     }
 
@@ -92,7 +89,7 @@ impl PeerPort {
     /// # Errors
     /// [`ActorGone`]
     pub async fn stream_ended(&self, reply_to: ReplyTo, in_order: bool) -> Result<(), ActorGone> {
-        self.send(PeerInput::StreamEnded { reply_to, in_order }).await
+        self.send(PeerEvent::StreamEnded { reply_to, in_order }).await
     }
 
     /// A peer asks on an open stream.
@@ -109,20 +106,20 @@ impl PeerPort {
         let kibibytes = u32::try_from(kibibytes).expect("the lane's bytes are few");
         let weight =
             Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes).await.map_err(|_| ActorGone)?;
-        self.send(PeerInput::Append { envelope, reply_to, request, weight }).await
+        self.send(PeerEvent::Append { envelope, reply_to, request, weight }).await
     }
 
     /// A peer asks for a vote.
     ///
     /// # Errors
     /// [`ActorGone`]
-    pub async fn vote(&self, envelope: Envelope, request: PeerRequest) -> Result<AnswerToPeer, ActorGone> {
+    pub async fn vote(&self, envelope: Envelope, request: PeerRequest) -> Result<PeerResult, ActorGone> {
         let place = Arc::clone(&self.votes).acquire_owned().await.map_err(|_| ActorGone)?;
-        let (answer, answered) = oneshot::channel();
-        let waiting = VoteWaiting { answer, _place: place };
+        let (respond, response) = oneshot::channel();
+        let waiting = VoteWaiting { respond, _place: place };
         let reply_to = self.next_reply_to();
-        self.send(PeerInput::Vote { envelope, reply_to, request, waiting }).await?;
-        answered.await.map_err(|_| ActorGone)
+        self.send(PeerEvent::Vote { envelope, reply_to, request, waiting }).await?;
+        response.await.map_err(|_| ActorGone)
     }
 
     /// A peer answers.
@@ -130,7 +127,7 @@ impl PeerPort {
     /// # Errors
     /// [`ActorGone`]
     pub async fn response(&self, envelope: Envelope, response: Response) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::PeerResponse { envelope, response })).await
+        self.send(PeerEvent::Event(Event::PeerResponse { envelope, response })).await
     }
 
     /// The link to a peer broke.
@@ -138,15 +135,15 @@ impl PeerPort {
     /// # Errors
     /// [`ActorGone`]
     pub async fn link_lost(&self, to: NodeId) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::LinkLost { to })).await
+        self.send(PeerEvent::Event(Event::LinkLost { to })).await
     }
 
     /// A peer told where clients reach it.
     ///
     /// # Errors
     /// [`ActorGone`]
-    pub async fn hello(&self, from: NodeId, client_urls: Vec<String>) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::Hello { from, client_urls })).await
+    pub async fn handshake(&self, from: NodeId, client_urls: Vec<String>) -> Result<(), ActorGone> {
+        self.send(PeerEvent::Event(Event::Handshake { from, client_urls })).await
     }
 
     /// An edge refused a message of a peer: it is counted.
@@ -154,7 +151,7 @@ impl PeerPort {
     /// # Errors
     /// [`ActorGone`]
     pub async fn refused(&self) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::Refused)).await
+        self.send(PeerEvent::Event(Event::Refused)).await
     }
 
     /// What came of something forwarded.
@@ -164,16 +161,16 @@ impl PeerPort {
     pub async fn forward_done(
         &self,
         id: ForwardId,
-        result: Result<ForwardAnswer, ForwardFailure>,
+        result: Result<ForwardResponse, ForwardFailure>,
     ) -> Result<(), ActorGone> {
-        self.send(PeerInput::Event(Event::ForwardDone { id, result })).await
+        self.send(PeerEvent::Event(Event::ForwardDone { id, result })).await
     }
 
     fn next_reply_to(&self) -> ReplyTo {
         ReplyTo(self.streams.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn send(&self, input: PeerInput) -> Result<(), ActorGone> {
+    async fn send(&self, input: PeerEvent) -> Result<(), ActorGone> {
         self.lane.send(input).await.map_err(|_| ActorGone)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
-use lograft_node::{Consistency, Envelope, Event, PeerRequest, Request};
+use lograft_node::{ClientRequest, Consistency, Envelope, Event, PeerRequest};
 use lograft_raft as raft;
 use lograft_raft::RequestVote;
 use lograft_storage::{Log, LogOptions};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Bench {
     actor: Actor,
     handle: NodeHandle,
-    port: PeerPort,
+    peers: PeerHandle,
     _data: tempfile::TempDir,
 }
 
@@ -55,27 +55,27 @@ fn bench_with(
         tick_ms: 1,
         seed: 7,
     };
-    let (actor, handle, port, _) = Actor::new(config, &recovered, log, reader, reports);
-    Bench { actor, handle, port, _data: data }
+    let (actor, handle, peers, _) = Actor::new(config, &recovered, log, reader, reports);
+    Bench { actor, handle, peers, _data: data }
 }
 
 fn empty_report() -> LogReport {
     LogReport {
         persisted: WriteSeq::ZERO,
-        budget_bytes: 1 << 20,
+        credit_bytes: 1 << 20,
         disk_full: false,
         log_size_bytes: 0,
         failed: None,
     }
 }
 
-fn set(key: &'static str) -> Request {
+fn set(key: &'static str) -> ClientRequest {
     let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(b"v"));
-    Request::Write(Command::Set { key, value, if_mod_revision: None })
+    ClientRequest::Write(Command::Set { key, value, if_mod_revision: None })
 }
 
-fn get(key: &'static str) -> Request {
-    Request::Get { key: Bytes::from_static(key.as_bytes()), consistency: Consistency::Linearizable }
+fn get(key: &'static str) -> ClientRequest {
+    ClientRequest::Get { key: Bytes::from_static(key.as_bytes()), consistency: Consistency::Linearizable }
 }
 
 fn envelope() -> Envelope {
@@ -122,7 +122,7 @@ async fn a_burst_of_askers_of_a_status_refuses_no_request() {
 
 #[tokio::test]
 async fn time_passes_while_peers_speak_without_a_pause() {
-    let Bench { mut actor, handle, port, _data } = bench(3, Limits::default());
+    let Bench { mut actor, handle, peers, _data } = bench(3, Limits::default());
     let mut ticks = tokio::time::interval(actor.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let asked = tokio::spawn(async move { handle.request(set("k"), Some(Duration::from_millis(20))).await });
@@ -130,7 +130,7 @@ async fn time_passes_while_peers_speak_without_a_pause() {
     let begun = Instant::now();
     while !asked.is_finished() {
         // At no turn the lane is empty.
-        port.refused().await.unwrap();
+        peers.refused().await.unwrap();
         assert_eq!(actor.next_turn(&mut ticks).await, None);
         tokio::task::yield_now().await;
         assert!(begun.elapsed() < PATIENCE, "its time was over long ago");
@@ -140,14 +140,14 @@ async fn time_passes_while_peers_speak_without_a_pause() {
 
 #[tokio::test]
 async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peers() {
-    let Bench { mut actor, port, .. } = bench(3, Limits::default());
+    let Bench { mut actor, peers, .. } = bench(3, Limits::default());
     let mut ticks = tokio::time::interval(actor.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.tick().await;
     // The pause itself: fifty ticks are missed.
     tokio::time::sleep(50 * actor.tick).await;
     for _ in 0..3 {
-        port.refused().await.unwrap();
+        peers.refused().await.unwrap();
     }
     let mut turn = Turn::default();
     actor.drain(&mut turn, &mut ticks);
@@ -161,7 +161,7 @@ async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peer
 #[tokio::test]
 async fn pitfall_87_a_full_mailbox_holds_up_no_peer_and_no_flush() {
     let limits = Limits { max_pending_requests: 2, ..Limits::default() };
-    let Bench { mut actor, handle, port, _data } = bench(3, limits);
+    let Bench { mut actor, handle, peers, _data } = bench(3, limits);
     let waiting: Vec<_> = ["a", "b"]
         .map(|key| {
             let handle = handle.clone();
@@ -172,14 +172,14 @@ async fn pitfall_87_a_full_mailbox_holds_up_no_peer_and_no_flush() {
     let refused = handle.request(set("c"), None).await;
     assert_eq!(refused, Err(RequestError::Overloaded { what: "max-pending-requests", limit: 2 }));
 
-    timeout(PATIENCE, port.link_lost(PEER)).await.expect("the peers' lane has places of its own").unwrap();
+    timeout(PATIENCE, peers.link_lost(PEER)).await.expect("the peers' lane has places of its own").unwrap();
     let mut ticks = tokio::time::interval(PATIENCE);
     let mut turn = Turn::default();
     actor.drain(&mut turn, &mut ticks);
     let peers = turn.events.iter().position(|event| matches!(event, Event::LinkLost { .. })).unwrap();
     let clients = turn.events.iter().position(|event| matches!(event, Event::Client { .. })).unwrap();
     assert!(peers < clients, "{:?}", turn.events);
-    assert_eq!(waiting.len(), actor.pending.len());
+    assert_eq!(waiting.len(), actor.requests.len());
 }
 
 #[tokio::test]
@@ -211,9 +211,9 @@ async fn pitfall_25_permits_come_back_with_the_answers() {
 
 #[tokio::test]
 async fn pitfall_54_the_actor_is_killed_and_every_caller_is_answered() {
-    let Bench { actor, handle, port, _data } = bench(3, Limits::default());
+    let Bench { actor, handle, peers, _data } = bench(3, Limits::default());
     let actor = tokio::spawn(actor.run(std::future::pending()));
-    let (writer, reader, candidate) = (handle.clone(), handle.clone(), port.clone());
+    let (writer, reader, candidate) = (handle.clone(), handle.clone(), peers.clone());
     let written = tokio::spawn(async move { writer.request(set("k"), None).await });
     let read = tokio::spawn(async move { reader.request(get("k"), None).await });
     while handle.status().await.unwrap().pending_requests < 2 {
@@ -266,12 +266,12 @@ async fn pitfall_54_the_logs_thread_dies_without_a_word_and_the_node_halts() {
 #[tokio::test]
 async fn votes_that_wait_for_the_disk_are_bounded_and_leave_nothing_behind() {
     let (reports, log_reports) = watch::channel(empty_report());
-    let Bench { mut actor, port, .. } = bench_with(3, Limits::default(), log_reports, |_| {});
+    let Bench { mut actor, peers, .. } = bench_with(3, Limits::default(), log_reports, |_| {});
     let mut ticks = tokio::time::interval(PATIENCE);
     let asking: Vec<_> = (1..=200)
         .map(|term| {
-            let port = port.clone();
-            tokio::spawn(async move { port.vote(envelope(), vote(term)).await })
+            let peers = peers.clone();
+            tokio::spawn(async move { peers.vote(envelope(), vote(term)).await })
         })
         .collect();
     settle().await;

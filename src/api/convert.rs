@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Versioned};
 use lograft_node::limits::Limits;
-use lograft_node::{Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, Status};
+use lograft_node::{
+    ClientRequest, ClientResponse, Consistency, Header, ListRequest, MemberStatus, ResponseBody, Status,
+};
 use lograft_types::{LogIndex, NodeId, Revision};
 
 use super::check::{self, Invalid};
@@ -16,19 +18,19 @@ use crate::proto::v1;
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
-pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<Request, Invalid> {
+pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<ClientRequest, Invalid> {
     check::key(&get.key, limits)?;
-    Ok(Request::Get { key: Bytes::from(get.key), consistency: consistency(get.serializable) })
+    Ok(ClientRequest::Get { key: Bytes::from(get.key), consistency: consistency(get.serializable) })
 }
 
 /// What a Set asks of the node.
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
-pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<Request, Invalid> {
+pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<ClientRequest, Invalid> {
     check::key(&set.key, limits)?;
     check::value(&set.value, limits)?;
-    Ok(Request::Write(Command::Set {
+    Ok(ClientRequest::Write(Command::Set {
         key: Bytes::from(set.key),
         value: Bytes::from(set.value),
         if_mod_revision: set.if_mod_revision.map(Revision::new),
@@ -39,9 +41,9 @@ pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<Request, Inva
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
-pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Request, Invalid> {
+pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<ClientRequest, Invalid> {
     check::key(&delete.key, limits)?;
-    Ok(Request::Write(Command::Delete {
+    Ok(ClientRequest::Write(Command::Delete {
         key: Bytes::from(delete.key),
         if_mod_revision: delete.if_mod_revision.map(Revision::new),
     }))
@@ -51,9 +53,9 @@ pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Requ
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
-pub fn list_request(list: v1::ListRequest, limits: &Limits) -> Result<Request, Invalid> {
+pub fn list_request(list: v1::ListRequest, limits: &Limits) -> Result<ClientRequest, Invalid> {
     let limit = check::list(&list.prefix, &list.start_after, list.limit, limits)?;
-    Ok(Request::List(ListRequest {
+    Ok(ClientRequest::List(ListRequest {
         prefix: Bytes::from(list.prefix),
         start_after: Bytes::from(list.start_after),
         limit,
@@ -71,10 +73,10 @@ fn consistency(serializable: bool) -> Consistency {
 ///
 /// # Errors
 /// [`ApiError`] if what is stored is not text.
-pub fn get_response(answer: Answer) -> Result<v1::GetResponse, ApiError> {
-    let Reply::Got(found) = answer.reply else { return Err(ApiError::misfit()) };
+pub fn get_response(response: ClientResponse) -> Result<v1::GetResponse, ApiError> {
+    let ResponseBody::Got(found) = response.body else { return Err(ApiError::misfit()) };
     Ok(v1::GetResponse {
-        header: Some(header(answer.header)),
+        header: Some(header(response.header)),
         kv: found.as_ref().map(key_value).transpose()?,
     })
 }
@@ -86,12 +88,12 @@ pub fn get_response(answer: Answer) -> Result<v1::GetResponse, ApiError> {
 /// # Errors
 /// [`ApiError`] if the condition did not hold.
 pub fn set_response(
-    answer: Answer,
+    response: ClientResponse,
     prev_of: Option<&str>,
     asked: Option<u64>,
 ) -> Result<v1::SetResponse, ApiError> {
-    let header = header(answer.header);
-    match applied(answer.reply, asked)? {
+    let header = header(response.header);
+    match applied(response.body, asked)? {
         Effect::Set { prev } => {
             Ok(v1::SetResponse { header: Some(header), prev_kv: prev_kv(prev_of, prev.as_ref())? })
         }
@@ -106,12 +108,12 @@ pub fn set_response(
 /// # Errors
 /// [`ApiError`] if the condition did not hold.
 pub fn delete_response(
-    answer: Answer,
+    response: ClientResponse,
     prev_of: Option<&str>,
     asked: Option<u64>,
 ) -> Result<v1::DeleteResponse, ApiError> {
-    let header = header(answer.header);
-    match applied(answer.reply, asked)? {
+    let header = header(response.header);
+    match applied(response.body, asked)? {
         Effect::Deleted { prev } => Ok(v1::DeleteResponse {
             header: Some(header),
             deleted: u64::from(prev.is_some()),
@@ -125,10 +127,10 @@ pub fn delete_response(
 ///
 /// # Errors
 /// [`ApiError`] if what is stored is not text.
-pub fn list_response(answer: Answer) -> Result<v1::ListResponse, ApiError> {
-    let Reply::Listed(page) = answer.reply else { return Err(ApiError::misfit()) };
+pub fn list_response(response: ClientResponse) -> Result<v1::ListResponse, ApiError> {
+    let ResponseBody::Listed(page) = response.body else { return Err(ApiError::misfit()) };
     let kvs = page.items.iter().map(key_value).collect::<Result<_, _>>()?;
-    Ok(v1::ListResponse { header: Some(header(answer.header)), kvs, more: page.more })
+    Ok(v1::ListResponse { header: Some(header(response.header)), kvs, more: page.more })
 }
 
 /// The answer to a Status; `version` is the program's.
@@ -175,13 +177,13 @@ fn header(header: Header) -> v1::Header {
 }
 
 /// The effect of a write whose condition held.
-fn applied(reply: Reply, asked: Option<u64>) -> Result<Effect, ApiError> {
-    match reply {
-        Reply::Applied(Outcome { effect: Effect::ConditionFailed { found }, .. }) => {
+fn applied(body: ResponseBody, asked: Option<u64>) -> Result<Effect, ApiError> {
+    match body {
+        ResponseBody::Applied(Outcome { effect: Effect::ConditionFailed { found }, .. }) => {
             Err(ApiError::condition_failed(asked.map(Revision::new), found))
         }
-        Reply::Applied(Outcome { effect, .. }) => Ok(effect),
-        Reply::Got(_) | Reply::Listed(_) | Reply::Reached => Err(ApiError::misfit()),
+        ResponseBody::Applied(Outcome { effect, .. }) => Ok(effect),
+        ResponseBody::Got(_) | ResponseBody::Listed(_) | ResponseBody::Reached => Err(ApiError::misfit()),
     }
 }
 

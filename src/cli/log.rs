@@ -78,7 +78,10 @@ fn live_entries(records: impl Iterator<Item = Result<InspectedRecord, Problem>>)
                 live.insert(record.index.get(), number);
             }
             RecordKind::Reset => live.clear(),
-            RecordKind::SegmentStart | RecordKind::HardState | RecordKind::Mark | RecordKind::SegmentEnd => {}
+            RecordKind::SegmentStart
+            | RecordKind::HardState
+            | RecordKind::SyncMarker
+            | RecordKind::SegmentEnd => {}
         }
     }
     live
@@ -177,7 +180,7 @@ fn record_line(record: &InspectedRecord) -> String {
             fields.push(format!(r#""index":{},"term":{}"#, record.index, record.term));
         }
         RecordKind::SegmentEnd => fields.push(format!(r#""next_segment":{}"#, record.index)),
-        RecordKind::HardState | RecordKind::Mark => {}
+        RecordKind::HardState | RecordKind::SyncMarker => {}
     }
     if let Some(state) = record.hard_state {
         let vote = json!(state.vote.map(|vote| vote.to_string()));

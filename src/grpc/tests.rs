@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http;
 use lograft_node::limits::{Limits, MIB};
-use lograft_node::{Consistency, Request as NodeRequest, RequestError};
+use lograft_node::{ClientRequest, Consistency, RequestError};
 use lograft_types::{LogIndex, NodeId};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,7 +147,7 @@ async fn list_limits_are_checked_and_zero_is_the_servers_own_bound() {
     kv.list(list(1000)).await.unwrap();
     kv.list(list(0)).await.unwrap();
     for (request, _) in port.script.seen() {
-        let NodeRequest::List(list) = request else { panic!("{request:?}") };
+        let ClientRequest::List(list) = request else { panic!("{request:?}") };
         assert_eq!((list.limit, list.max_bytes), (1000, Limits::default().max_list_bytes));
     }
     let long = "p".repeat(4097);
@@ -271,7 +271,7 @@ async fn deadlines_and_consistency_reach_the_node() {
         .seen()
         .into_iter()
         .map(|(request, timeout_ms)| match request {
-            NodeRequest::Get { consistency, .. } => (consistency, timeout_ms),
+            ClientRequest::Get { consistency, .. } => (consistency, timeout_ms),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
-use lograft_node::Request as NodeRequest;
+use lograft_node::ClientRequest;
 use lograft_node::limits::{KIB, Limits};
 use tokio::runtime::{Builder, Runtime};
 
@@ -119,21 +119,21 @@ async fn exchange(api: &Api, script: &Script, request: Request<Vec<u8>>, limits:
 }
 
 /// What reaches a node is within the limits.
-fn keeps_to(asked: &NodeRequest, limits: &Limits) {
+fn keeps_to(asked: &ClientRequest, limits: &Limits) {
     match asked {
-        NodeRequest::Write(command) => {
+        ClientRequest::Write(command) => {
             let key = command.key().len();
             assert!((1..=limits.max_key_bytes).contains(&key), "a key of {key} bytes");
             assert!(asked.size_bytes() - key <= limits.max_value_bytes, "{} bytes", asked.size_bytes());
         }
-        NodeRequest::Get { key, .. } => assert!((1..=limits.max_key_bytes).contains(&key.len())),
-        NodeRequest::List(list) => {
+        ClientRequest::Get { key, .. } => assert!((1..=limits.max_key_bytes).contains(&key.len())),
+        ClientRequest::List(list) => {
             assert!(
                 list.prefix.len() <= limits.max_key_bytes && list.start_after.len() <= limits.max_key_bytes
             );
             assert!((1..=limits.max_list_keys).contains(&list.limit));
         }
-        NodeRequest::Barrier => {}
+        ClientRequest::Barrier => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
-use lograft_node::{Request as NodeRequest, RequestError};
+use lograft_node::{ClientRequest, RequestError};
 
 use super::query::Query;
 use super::respond;
@@ -90,5 +90,5 @@ pub(super) async fn health(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
 }
 
 async fn barrier(api: &Api) -> Result<(), RequestError> {
-    api.handle().request(NodeRequest::Barrier, None).await.map(|_| ())
+    api.handle().request(ClientRequest::Barrier, None).await.map(|_| ())
 }

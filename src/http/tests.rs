@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{Request, Response};
 use lograft_node::limits::{Limits, MIB};
-use lograft_node::{Consistency, Request as NodeRequest, RequestError};
+use lograft_node::{ClientRequest, Consistency, RequestError};
 use lograft_types::{LogIndex, NodeId};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
@@ -146,7 +146,7 @@ async fn every_key_has_its_place_in_the_path() {
     ] {
         edge.send("PUT", &format!("/v1/kv/{path}"), path.to_owned()).await;
         let seen = edge.script.seen();
-        let NodeRequest::Write(lograft_kv::Command::Set { key: told, .. }) = &seen.last().unwrap().0 else {
+        let ClientRequest::Write(lograft_kv::Command::Set { key: told, .. }) = &seen.last().unwrap().0 else {
             panic!("{seen:?}")
         };
         assert_eq!(told, key.as_bytes(), "{path}");
@@ -242,7 +242,7 @@ async fn parameters_are_known_unambiguous_and_of_their_kind() {
     }
     assert_eq!(edge.script.seen(), [], "nothing of it reached the node");
     edge.get("/v1/kv/k?serializable").await;
-    let NodeRequest::Get { consistency, .. } = edge.script.seen().remove(0).0 else { panic!() };
+    let ClientRequest::Get { consistency, .. } = edge.script.seen().remove(0).0 else { panic!() };
     assert_eq!(consistency, Consistency::Serializable);
 }
 

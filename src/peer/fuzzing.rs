@@ -2,7 +2,7 @@
 
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
-use lograft_node::{Append, Envelope, ForwardedRequest, PeerRequest, Request};
+use lograft_node::{AppendRequest, ClientRequest, Envelope, ForwardRequest, PeerRequest};
 use lograft_raft as raft;
 use lograft_types::{ClusterId, EntryMeta, Identity, NodeId};
 use prost::Message;
@@ -65,7 +65,7 @@ fn read<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Opt
 }
 
 /// A client's request is taken just if it keeps to the limits, and says what was asked.
-fn taken(request: Result<Request, check::Invalid>, keeps_to_limits: bool) -> Option<Request> {
+fn taken(request: Result<ClientRequest, check::Invalid>, keeps_to_limits: bool) -> Option<ClientRequest> {
     assert_eq!(request.is_ok(), keeps_to_limits, "{request:?}");
     if let Err(invalid) = &request {
         assert!(!invalid.to_string().contains('\n'));
@@ -87,7 +87,7 @@ fn get(get: v1::GetRequest) -> &'static str {
 
 fn set(set: v1::SetRequest) -> &'static str {
     let fits = key_fits(&set.key) && set.value.len() <= LIMITS.max_value_bytes;
-    let Some(Request::Write(command)) = taken(convert::set_request(set.clone(), &LIMITS), fits) else {
+    let Some(ClientRequest::Write(command)) = taken(convert::set_request(set.clone(), &LIMITS), fits) else {
         return "refused";
     };
     assert_eq!(command.key(), set.key.as_bytes());
@@ -98,7 +98,8 @@ fn set(set: v1::SetRequest) -> &'static str {
 
 fn delete(delete: v1::DeleteRequest) -> &'static str {
     let fits = key_fits(&delete.key);
-    let Some(Request::Write(command)) = taken(convert::delete_request(delete.clone(), &LIMITS), fits) else {
+    let Some(ClientRequest::Write(command)) = taken(convert::delete_request(delete.clone(), &LIMITS), fits)
+    else {
         return "refused";
     };
     assert_eq!(Command::decode(&command.encode()), Ok(command));
@@ -109,7 +110,7 @@ fn list(list: v1::ListRequest) -> &'static str {
     let most = LIMITS.max_key_bytes;
     let fits =
         list.prefix.len() <= most && list.start_after.len() <= most && list.limit <= LIMITS.max_list_keys;
-    let Some(Request::List(request)) = taken(convert::list_request(list, &LIMITS), fits) else {
+    let Some(ClientRequest::List(request)) = taken(convert::list_request(list, &LIMITS), fits) else {
         return "refused";
     };
     assert!((1..=LIMITS.max_list_keys).contains(&request.limit), "a page has a limit: {}", request.limit);
@@ -129,7 +130,7 @@ fn append(message: v1::AppendEntriesRequest) -> &'static str {
 }
 
 /// The request as the core has it.
-fn core(append: &Append) -> raft::AppendEntries {
+fn core(append: &AppendRequest) -> raft::AppendEntries {
     let meta =
         |entry: &lograft_types::Entry| EntryMeta { id: entry.id, size_bytes: entry.payload.len() as u32 };
     raft::AppendEntries {
@@ -181,7 +182,7 @@ fn forward(message: v1::ForwardRequest) -> &'static str {
     if envelope.check(IDENTITY).is_err() {
         return "refused";
     }
-    if let ForwardedRequest::Write(payload) = &request {
+    if let ForwardRequest::Write(payload) = &request {
         Command::decode(payload).expect("what enters the log can be applied");
     }
     assert_eq!(wire::forward_to_wire(envelope, id, timeout_ms, request), message);

@@ -23,9 +23,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tracing::{debug, info, warn};
 
-use super::service::Introduction;
+use super::service::Handshake;
 use super::wire;
-use crate::actor::{ActorGone, Outbox, Parcel, PeerPort};
+use crate::actor::{ActorGone, Outbox, Parcel, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
 
@@ -47,13 +47,13 @@ pub struct Link {
     /// The peer.
     pub peer: Member,
     /// Where its answers go.
-    pub port: PeerPort,
+    pub actor: PeerHandle,
     /// What it is to be told.
     pub outbox: Arc<Outbox>,
     /// Where older entries are read.
     pub reader: LogReader<RealOs>,
     /// What this node says of itself.
-    pub introduction: Introduction,
+    pub handshake: Handshake,
     /// The node's limits.
     pub limits: Limits,
     /// A peer that says nothing for so long is taken for dead.
@@ -120,18 +120,18 @@ impl Link {
         let mut client = RaftClient::new(channel)
             .max_decoding_message_size(self.limits.max_peer_message_bytes)
             .max_encoding_message_size(self.limits.max_peer_message_bytes);
-        let mut hello = Request::new(self.hello());
+        let mut hello = Request::new(self.handshake());
         hello.set_timeout(self.silence.max(CONNECT_TIMEOUT));
         let answer = client.handshake(hello).await?.into_inner();
         let envelope: Envelope = wire::envelope!(answer);
         if let Err(refusal) = envelope.check(self.identity()) {
             return Err(Status::failed_precondition(refusal.to_string()).into());
         }
-        self.port.hello(self.peer.id, answer.client_urls).await?;
+        self.actor.handshake(self.peer.id, answer.client_urls).await?;
         Ok(client)
     }
 
-    fn hello(&self) -> v1::HandshakeRequest {
+    fn handshake(&self) -> v1::HandshakeRequest {
         let envelope = self.envelope();
         v1::HandshakeRequest {
             cluster_id: envelope.cluster.get(),
@@ -139,8 +139,8 @@ impl Link {
             to: envelope.to.get(),
             incarnation: envelope.incarnation,
             feature_level: wire::FEATURE_LEVEL,
-            name: self.introduction.name.clone(),
-            client_urls: self.introduction.client_urls.clone(),
+            name: self.handshake.name.clone(),
+            client_urls: self.handshake.client_urls.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -207,14 +207,14 @@ impl Link {
                     outstanding.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
                     place.send(wire::forward_to_wire(self.envelope(), id.0, timeout_ms, request));
                 }
-                Err(id) => self.port.forward_done(id, Err(ForwardFailure::NotTaken)).await?,
+                Err(id) => self.actor.forward_done(id, Err(ForwardFailure::NotTaken)).await?,
             }
         }
     }
 
     /// A call of its own, bounded in time: there is one for each election, and those are an election timeout apart.
     fn ask_for_vote(&self, mut client: RaftClient<Channel>, vote: RequestVote) {
-        let port = self.port.clone();
+        let port = self.actor.clone();
         let mut request = Request::new(wire::vote_to_wire(self.envelope(), &vote));
         request.set_timeout(self.silence);
         tokio::spawn(async move {
@@ -270,7 +270,7 @@ impl Link {
     ) -> Result<Never, Broken> {
         while let Some(answer) = answers.message().await? {
             let (envelope, response) = wire::append_response_from_wire(&answer);
-            self.port.response(envelope, response).await?;
+            self.actor.response(envelope, response).await?;
         }
         Err(Broken::Ended)
     }
@@ -285,7 +285,7 @@ impl Link {
             // An answer to what was not asked, or was answered already, is none.
             if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
                 let result = wire::forward_response_from_wire(answer, self.peer.id);
-                self.port.forward_done(id, result).await?;
+                self.actor.forward_done(id, result).await?;
             }
         }
         Err(Broken::Ended)
@@ -293,17 +293,17 @@ impl Link {
 
     async fn tear_down(&self, outstanding: Outstanding, broken: &Broken) -> Result<(), ActorGone> {
         for forward in self.outbox.link_down() {
-            self.port.forward_done(forward.id, Err(ForwardFailure::NotTaken)).await?;
+            self.actor.forward_done(forward.id, Err(ForwardFailure::NotTaken)).await?;
         }
         for id in outstanding.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
-            self.port.forward_done(id, Err(ForwardFailure::Lost { reason })).await?;
+            self.actor.forward_done(id, Err(ForwardFailure::Lost { reason })).await?;
         }
-        self.port.link_lost(self.peer.id).await
+        self.actor.link_lost(self.peer.id).await
     }
 
     fn identity(&self) -> Identity {
-        self.port.identity()
+        self.actor.identity()
     }
 
     fn envelope(&self) -> Envelope {

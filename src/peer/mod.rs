@@ -10,4 +10,4 @@ mod service;
 mod wire;
 
 pub use link::Link;
-pub use service::{Introduction, RaftService};
+pub use service::{Handshake, RaftService};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
-use lograft_node::{Envelope, ForwardedRequest, Refusal, RequestError};
+use lograft_node::{Envelope, ForwardRequest, PeerResult, Refusal, RequestError};
 use lograft_raft as raft;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::StreamExt;
@@ -14,13 +14,13 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::wire;
-use crate::actor::{ActorGone, AnswerToPeer, ForwardReply, NodeHandle, PeerPort};
+use crate::actor::{ActorGone, ForwardResult, NodeHandle, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_server::Raft;
 
 /// What a node publishes of itself in a handshake.
 #[derive(Clone, Debug)]
-pub struct Introduction {
+pub struct Handshake {
     /// Its name.
     pub name: String,
     /// Where clients reach it.
@@ -30,17 +30,17 @@ pub struct Introduction {
 /// The service of package `lograft.v1` on the peer port.
 #[derive(Clone, Debug)]
 pub struct RaftService {
-    port: PeerPort,
+    actor: PeerHandle,
     handle: NodeHandle,
-    introduction: Introduction,
+    handshake: Handshake,
 }
 
 type BoxStream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 impl RaftService {
     /// The service of one node.
-    pub fn new(port: PeerPort, handle: NodeHandle, introduction: Introduction) -> Self {
-        Self { port, handle, introduction }
+    pub fn new(actor: PeerHandle, handle: NodeHandle, handshake: Handshake) -> Self {
+        Self { actor, handle, handshake }
     }
 
     fn limits(&self) -> &Limits {
@@ -49,10 +49,10 @@ impl RaftService {
 
     /// Refuses what is not for this node, and counts it.
     async fn admit(&self, envelope: Envelope) -> Result<(), Status> {
-        let Err(refusal) = envelope.check(self.port.identity()) else { return Ok(()) };
+        let Err(refusal) = envelope.check(self.actor.identity()) else { return Ok(()) };
         warn!(peer = %envelope.from, %refusal, "a peer's message is refused");
         // Counting is no reason to keep a caller waiting; the node may be gone.
-        let _ = self.port.refused().await;
+        let _ = self.actor.refused().await;
         Err(refused(&refusal))
     }
 }
@@ -67,16 +67,16 @@ impl Raft for RaftService {
         self.admit(wire::envelope!(hello)).await?;
         let peer = lograft_types::NodeId::new(hello.from);
         debug!(%peer, name = hello.name, version = hello.version, level = hello.feature_level, "handshake");
-        self.port.hello(peer, hello.client_urls).await.map_err(gone)?;
-        let identity = self.port.identity();
+        self.actor.handshake(peer, hello.client_urls).await.map_err(gone)?;
+        let identity = self.actor.identity();
         Ok(Response::new(v1::HandshakeResponse {
             cluster_id: identity.cluster.get(),
             from: identity.node.get(),
             to: peer.get(),
             incarnation: 0,
             feature_level: wire::FEATURE_LEVEL,
-            name: self.introduction.name.clone(),
-            client_urls: self.introduction.client_urls.clone(),
+            name: self.handshake.name.clone(),
+            client_urls: self.handshake.client_urls.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
     }
@@ -90,14 +90,14 @@ impl Raft for RaftService {
         let most = self.limits().max_stream_requests;
         // One answer more than there can be requests: the refusal of a message that cannot be read.
         let (answers, answered) = mpsc::channel(most + 1);
-        let reply_to = self.port.stream_opened(answers.clone()).await.map_err(gone)?;
+        let reply_to = self.actor.stream_opened(answers.clone()).await.map_err(gone)?;
         let slots = Arc::new(Semaphore::new(most));
         let receiver =
-            AppendReceiver { port: self.port.clone(), reply_to, answers, slots: Arc::clone(&slots), most };
+            AppendReceiver { actor: self.actor.clone(), reply_to, answers, slots: Arc::clone(&slots), most };
         tokio::spawn(receiver.run(request.into_inner()));
 
-        let identity = self.port.identity();
-        let responses = ReceiverStream::new(answered).map(move |answer: AnswerToPeer| {
+        let identity = self.actor.identity();
+        let responses = ReceiverStream::new(answered).map(move |answer: PeerResult| {
             slots.add_permits(1);
             match answer {
                 Ok((to, raft::Response::AppendEntries(response))) => {
@@ -115,9 +115,9 @@ impl Raft for RaftService {
         request: Request<v1::RequestVoteRequest>,
     ) -> Result<Response<v1::RequestVoteResponse>, Status> {
         let (envelope, request) = wire::vote_from_wire(request.get_ref());
-        match self.port.vote(envelope, request).await.map_err(gone)? {
+        match self.actor.vote(envelope, request).await.map_err(gone)? {
             Ok((to, raft::Response::RequestVote(response))) => {
-                let envelope = Envelope::between(self.port.identity(), to);
+                let envelope = Envelope::between(self.actor.identity(), to);
                 Ok(Response::new(wire::vote_response_to_wire(envelope, &response)))
             }
             Ok((_, raft::Response::AppendEntries(_))) => Err(Status::internal("an append answers no vote")),
@@ -132,7 +132,7 @@ impl Raft for RaftService {
         request: Request<Streaming<v1::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
         let most = self.limits().max_stream_requests;
-        let (answers, answered) = mpsc::channel::<ForwardReply>(most);
+        let (answers, answered) = mpsc::channel::<ForwardResult>(most);
         let slots = Arc::new(Semaphore::new(most));
         tokio::spawn(receive_forwards(self.clone(), request.into_inner(), answers, Arc::clone(&slots)));
         let responses = ReceiverStream::new(answered).map(move |reply| {
@@ -145,9 +145,9 @@ impl Raft for RaftService {
 
 /// Reads one stream of appends and hands it to the actor.
 struct AppendReceiver {
-    port: PeerPort,
+    actor: PeerHandle,
     reply_to: raft::ReplyTo,
-    answers: mpsc::Sender<AnswerToPeer>,
+    answers: mpsc::Sender<PeerResult>,
     /// One for each request that may be unanswered at a time.
     slots: Arc<Semaphore>,
     /// How many they are.
@@ -158,7 +158,7 @@ impl AppendReceiver {
     async fn run(self, mut stream: Streaming<v1::AppendEntriesRequest>) {
         let in_order = self.receive(&mut stream).await;
         // An actor that is gone has no streams.
-        let _ = self.port.stream_ended(self.reply_to, in_order).await;
+        let _ = self.actor.stream_ended(self.reply_to, in_order).await;
     }
 
     /// Until the stream ends. Answers whether its sender closed it in order.
@@ -172,12 +172,12 @@ impl AppendReceiver {
             match message {
                 Ok(Some(message)) => match wire::append_from_wire(message) {
                     Ok((envelope, request)) => {
-                        if self.port.append(envelope, self.reply_to, request).await.is_err() {
+                        if self.actor.append(envelope, self.reply_to, request).await.is_err() {
                             return true;
                         }
                     }
                     Err(refusal) => {
-                        let _ = self.port.refused().await;
+                        let _ = self.actor.refused().await;
                         // The channel has a place kept for this.
                         let _ = self.answers.try_send(Err(refusal));
                     }
@@ -219,7 +219,7 @@ async fn use_slot(slots: &Semaphore) {
 async fn receive_forwards(
     service: RaftService,
     mut stream: Streaming<v1::ForwardRequest>,
-    answers: mpsc::Sender<ForwardReply>,
+    answers: mpsc::Sender<ForwardResult>,
     slots: Arc<Semaphore>,
 ) {
     loop {
@@ -242,7 +242,7 @@ async fn receive_forwards(
         };
         if let Err(error) = taken {
             // There is a place for each request that may be unanswered.
-            let _ = answers.try_send(ForwardReply { id, result: Err(error) });
+            let _ = answers.try_send(ForwardResult { id, result: Err(error) });
         }
     }
 }
@@ -251,7 +251,7 @@ async fn receive_forwards(
 pub(super) fn forwarded_request(
     message: v1::ForwardRequest,
     limits: &Limits,
-) -> Result<ForwardedRequest, RequestError> {
+) -> Result<ForwardRequest, RequestError> {
     use v1::forward_request::Request;
     match message.request {
         Some(Request::Command(payload)) => {
@@ -263,9 +263,9 @@ pub(super) fn forwarded_request(
                 )));
             }
             Command::decode(&payload).map_err(|error| RequestError::Refused(error.to_string()))?;
-            Ok(ForwardedRequest::Write(payload))
+            Ok(ForwardRequest::Write(payload))
         }
-        Some(Request::ReadIndex(_)) => Ok(ForwardedRequest::ReadIndex),
+        Some(Request::ReadIndex(_)) => Ok(ForwardRequest::ReadIndex),
         None => Err(RequestError::Refused("the request asks for nothing that this version knows".to_owned())),
     }
 }

@@ -2,7 +2,8 @@
 
 use lograft_kv::{Effect, Outcome, Versioned};
 use lograft_node::{
-    Append, Envelope, ForwardAnswer, ForwardFailure, ForwardedRequest, PeerRequest, Refusal, RequestError,
+    AppendRequest, Envelope, ForwardFailure, ForwardRequest, ForwardResponse, PeerRequest, Refusal,
+    RequestError,
 };
 use lograft_raft::{
     AppendEntries, AppendEntriesResponse, AppendResult, RequestVote, RequestVoteResponse, Response,
@@ -32,7 +33,7 @@ pub(super) fn append_from_wire(
 ) -> Result<(Envelope, PeerRequest), Refusal> {
     let envelope = envelope!(message);
     let entries = message.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?;
-    let append = Append {
+    let append = AppendRequest {
         term: Term::new(message.term),
         leader: NodeId::new(message.leader_id),
         prev: entry_id(message.prev_log_term, message.prev_log_index),
@@ -195,12 +196,12 @@ pub(super) fn forward_to_wire(
     envelope: Envelope,
     id: u64,
     timeout_ms: u64,
-    request: ForwardedRequest,
+    request: ForwardRequest,
 ) -> v1::ForwardRequest {
     use v1::forward_request::Request;
     let request = match request {
-        ForwardedRequest::Write(command) => Request::Command(command),
-        ForwardedRequest::ReadIndex => Request::ReadIndex(v1::ReadIndexRequest {}),
+        ForwardRequest::Write(command) => Request::Command(command),
+        ForwardRequest::ReadIndex => Request::ReadIndex(v1::ReadIndexRequest {}),
     };
     v1::ForwardRequest {
         cluster_id: envelope.cluster.get(),
@@ -215,12 +216,14 @@ pub(super) fn forward_to_wire(
 
 pub(super) fn forward_response_to_wire(
     id: u64,
-    result: Result<ForwardAnswer, RequestError>,
+    result: Result<ForwardResponse, RequestError>,
 ) -> v1::ForwardResponse {
     use v1::forward_response::Response;
     let response = match result {
-        Ok(ForwardAnswer::Applied { id, outcome }) => Response::Applied(applied_to_wire(id, outcome)),
-        Ok(ForwardAnswer::ReadAt(index)) => Response::ReadIndex(v1::ReadIndexResponse { index: index.get() }),
+        Ok(ForwardResponse::Applied { id, outcome }) => Response::Applied(applied_to_wire(id, outcome)),
+        Ok(ForwardResponse::ReadAt(index)) => {
+            Response::ReadIndex(v1::ReadIndexResponse { index: index.get() })
+        }
         Err(error) => Response::Error(forward_error_to_wire(&error)),
     };
     v1::ForwardResponse { id, response: Some(response) }
@@ -285,17 +288,17 @@ fn forward_error_to_wire(error: &RequestError) -> v1::ForwardError {
 pub(super) fn forward_response_from_wire(
     wire: v1::ForwardResponse,
     leader: NodeId,
-) -> Result<ForwardAnswer, ForwardFailure> {
+) -> Result<ForwardResponse, ForwardFailure> {
     use v1::forward_response::Response;
     match wire.response {
         Some(Response::Applied(applied)) => applied_from_wire(applied),
-        Some(Response::ReadIndex(read)) => Ok(ForwardAnswer::ReadAt(LogIndex::new(read.index))),
+        Some(Response::ReadIndex(read)) => Ok(ForwardResponse::ReadAt(LogIndex::new(read.index))),
         Some(Response::Error(error)) => Err(forward_failure(&error, leader)),
         None => Err(lost("the leader's answer says nothing that this version knows")),
     }
 }
 
-fn applied_from_wire(applied: v1::Applied) -> Result<ForwardAnswer, ForwardFailure> {
+fn applied_from_wire(applied: v1::Applied) -> Result<ForwardResponse, ForwardFailure> {
     let prev = applied.prev.map(|stored| Versioned {
         value: stored.value,
         create_revision: Revision::new(stored.create_revision),
@@ -313,7 +316,7 @@ fn applied_from_wire(applied: v1::Applied) -> Result<ForwardAnswer, ForwardFailu
         }
     };
     let outcome = Outcome { revision: Revision::new(applied.revision), effect };
-    Ok(ForwardAnswer::Applied { id: entry_id(applied.term, applied.index), outcome })
+    Ok(ForwardResponse::Applied { id: entry_id(applied.term, applied.index), outcome })
 }
 
 fn forward_failure(error: &v1::ForwardError, leader: NodeId) -> ForwardFailure {

@@ -18,7 +18,7 @@ use ports::{Grace, client_router, peer_router, serve};
 use crate::actor::{Actor, ActorEnd, NodeHandle};
 use crate::api::Api;
 use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
-use crate::peer::{Introduction, Link, RaftService};
+use crate::peer::{Handshake, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
 use lograft_node::NodeConfig;
 use lograft_raft as raft;
@@ -85,10 +85,10 @@ impl Server {
     /// [`StartError`]: what is wrong, where, and what to do. Nothing is left running.
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let (directory, log, recovered) = open(&config)?;
-        let space = log.budget();
+        let space = log.credit();
         let (reports, log_reports) = watch::channel(LogReport {
             persisted: WriteSeq::ZERO,
-            budget_bytes: space.budget_bytes,
+            credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
             log_size_bytes: log.size_bytes(),
             failed: None,
@@ -102,10 +102,11 @@ impl Server {
         let client_addresses = addresses(&clients);
         let peer_addresses = addresses(&peers);
 
-        let introduction = Introduction { name: config.name.clone(), client_urls: client_urls(&config) };
+        let handshake = Handshake { name: config.name.clone(), client_urls: client_urls(&config) };
         let node = node_config(&config, directory.meta());
         let members = node.members.clone();
-        let (actor, handle, port, outboxes) = Actor::new(node, &recovered, log, reader.clone(), log_reports);
+        let (actor, handle, peer_handle, outboxes) =
+            Actor::new(node, &recovered, log, reader.clone(), log_reports);
 
         let (stop_ports, stopping) = watch::channel(false);
         let mut ports = JoinSet::new();
@@ -113,7 +114,7 @@ impl Server {
         for listener in clients {
             ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
         }
-        let raft = RaftService::new(port.clone(), handle.clone(), introduction.clone());
+        let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone());
         let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
         let routes = peer_router(handle.clone(), raft);
         for listener in peers {
@@ -124,10 +125,10 @@ impl Server {
             let peer = members.iter().find(|member| member.id == id).expect("boxes are of members").clone();
             let link = Link {
                 peer,
-                port: port.clone(),
+                actor: peer_handle.clone(),
                 outbox,
                 reader: reader.clone(),
-                introduction: introduction.clone(),
+                handshake: handshake.clone(),
                 limits: config.limits,
                 silence: Duration::from_millis(config.timings.election_timeout_ms),
             };

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::links::{Gate, Links};
 
-/// What a node sends first on a connection: a preface, an empty frame of settings, and one that holds its introduction.
-fn introduction(name: &str, id: u64) -> Vec<u8> {
+/// What a node sends first on a connection: a preface, an empty frame of settings, and one that holds its handshake.
+fn handshake(name: &str, id: u64) -> Vec<u8> {
     let hello = HandshakeRequest { from: id, name: name.to_owned(), ..HandshakeRequest::default() };
     let hello = hello.encode_to_vec();
     let mut message = vec![0];
@@ -28,12 +28,12 @@ async fn connected() -> (Links, TcpStream, TcpStream) {
     let port = listener.local_addr().expect("bound").port();
     let links = Links::start(&[port, port]).await;
     let mut dialler = TcpStream::connect(("127.0.0.1", links.ports[1])).await.expect("a proxy");
-    let introduction = introduction("n1", 4711);
-    dialler.write_all(&introduction).await.expect("taken");
+    let handshake = handshake("n1", 4711);
+    dialler.write_all(&handshake).await.expect("taken");
     let (mut reached, _) = listener.accept().await.expect("a connection");
-    let mut heard = vec![0; introduction.len()];
+    let mut heard = vec![0; handshake.len()];
     reached.read_exact(&mut heard).await.expect("it arrives");
-    assert_eq!(heard, introduction, "nothing is added, nothing is left out");
+    assert_eq!(heard, handshake, "nothing is added, nothing is left out");
     (links, dialler, reached)
 }
 
@@ -91,7 +91,7 @@ async fn a_cut_gate_resets_connections_and_refuses_new_ones() {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
     let mut again = TcpStream::connect(("127.0.0.1", links.ports[1])).await.expect("a proxy");
-    again.write_all(&introduction("n1", 4711)).await.expect("taken");
+    again.write_all(&handshake("n1", 4711)).await.expect("taken");
     let error = again.read(&mut [0]).await.expect_err("a reset");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }

@@ -4,9 +4,10 @@ use lograft_kv::Outcome;
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision, mark};
 
 use super::Node;
-use super::event::{Effects, ForwardAnswer, HaltReason, Load, Replied, Token};
-use super::request::{Answer, Header, Reply, RequestError};
-use super::waiting::{Origin, Waiter};
+use super::dispatch::refuse;
+use super::event::{Effects, ForwardResponse, HaltReason, Load};
+use super::request::{ClientResponse, Header, RequestError, ResponseBody};
+use super::waiting::Origin;
 
 /// So much is read back from the log at a time for the state machine: a turn stays short.
 const LOAD_BYTES: usize = 1 << 20;
@@ -26,8 +27,8 @@ impl Node {
                 return;
             }
         }
-        for token in self.waiting.take_applied(self.store.applied()) {
-            self.answer_read(token, effects);
+        for waiter in self.waiting.take_applied(self.store.applied()) {
+            self.answer_read(waiter, effects);
         }
     }
 
@@ -75,36 +76,38 @@ impl Node {
 
     /// Whoever proposed this entry hears its outcome; whoever proposed another one at its index, that it is gone.
     fn answer_waiters(&mut self, id: EntryId, outcome: Option<&Outcome>, effects: &mut Effects) {
-        for (term, token) in self.waiting.take_proposed(id.index) {
-            let Some(waiter) = self.waiting.finish(token) else { continue };
-            let answer = match outcome {
-                Some(outcome) if term == id.term => Ok(outcome.clone()),
+        for (term, waiter) in self.waiting.take_proposed(id.index) {
+            let Some(waiter) = self.waiting.finish(waiter) else { continue };
+            match outcome {
+                Some(outcome) if term == id.term => {
+                    self.respond_applied(waiter.operation.origin(), id, outcome.clone(), effects);
+                }
                 _ => {
                     mark!(WaiterReplaced);
-                    Err(RequestError::Replaced)
+                    refuse(&waiter, RequestError::Replaced, effects);
                 }
-            };
-            self.reply_write(token, &waiter, id, answer, effects);
+            }
         }
     }
 
-    /// Tells a waiter what became of its write.
-    pub(super) fn reply_write(
+    /// Tells whoever wrote that this entry was applied, with this outcome.
+    pub(super) fn respond_applied(
         &self,
-        token: Token,
-        waiter: &Waiter,
+        origin: Origin,
         id: EntryId,
-        answer: Result<Outcome, RequestError>,
+        outcome: Outcome,
         effects: &mut Effects,
     ) {
-        let replied = match waiter.origin {
-            Origin::Client => Replied::Client(answer.map(|outcome| {
+        match origin {
+            Origin::Client(token) => {
                 let header = self.header(outcome.revision);
-                Answer { header, reply: Reply::Applied(outcome) }
-            })),
-            Origin::Peer => Replied::Forwarded(answer.map(|outcome| ForwardAnswer::Applied { id, outcome })),
-        };
-        effects.replies.push((token, replied));
+                let response = ClientResponse { header, body: ResponseBody::Applied(outcome) };
+                effects.client_responses.push((token, Ok(response)));
+            }
+            Origin::Peer(token) => {
+                effects.forward_responses.push((token, Ok(ForwardResponse::Applied { id, outcome })));
+            }
+        }
     }
 
     pub(super) fn header(&self, revision: Revision) -> Header {

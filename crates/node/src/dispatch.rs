@@ -9,60 +9,58 @@ use lograft_raft::{Input, ReadOutcome};
 use lograft_types::{EntryId, LogIndex, NodeId, mark};
 
 use super::event::{
-    Effects, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, Replied, Token,
+    ClientToken, Effects, Forward, ForwardFailure, ForwardId, ForwardRequest, ForwardResponse, ForwardToken,
 };
-use super::request::{Answer, Consistency, Reply, Request, RequestError};
-use super::waiting::{Asked, ForwardedFor, Origin, Read, Stage, Waiter};
-use super::{Carried, Node, space};
+use super::request::{ClientRequest, ClientResponse, Consistency, RequestError, ResponseBody};
+use super::waiting::{ForwardedFor, Operation, Origin, Read, Stage, Waiter, WaiterId};
+use super::{Carried, Node, credit};
 
 impl Node {
     pub(super) fn on_client(
         &mut self,
-        token: Token,
-        request: Request,
+        token: ClientToken,
+        request: ClientRequest,
         timeout_ms: u64,
         effects: &mut Effects,
     ) {
         let (read, consistency) = match request {
-            Request::Write(command) => {
-                self.waiting.park(token, Asked::Write(command.encode()), Origin::Client, timeout_ms);
+            ClientRequest::Write(command) => {
+                let operation = Operation::Write { payload: command.encode(), origin: Origin::Client(token) };
+                self.waiting.park(operation, timeout_ms);
                 return;
             }
-            Request::Get { key, consistency } => (Read::Get(key), consistency),
-            Request::List(list) => {
+            ClientRequest::Get { key, consistency } => (Read::Get(key), consistency),
+            ClientRequest::List(list) => {
                 let consistency = list.consistency;
                 (Read::List(list), consistency)
             }
-            Request::Barrier => (Read::Barrier, Consistency::Linearizable),
+            ClientRequest::Barrier => (Read::Barrier, Consistency::Linearizable),
         };
         match consistency {
-            Consistency::Linearizable => {
-                self.waiting.park(token, Asked::Read(read), Origin::Client, timeout_ms);
-            }
+            Consistency::Linearizable => self.waiting.park(Operation::Read { read, token }, timeout_ms),
             Consistency::Serializable => {
-                let reply = self.read(&read);
-                effects.replies.push((token, Replied::Client(Ok(self.read_answer(reply)))));
+                effects.client_responses.push((token, Ok(self.read(&read))));
             }
         }
     }
 
     pub(super) fn on_forwarded(
         &mut self,
-        token: Token,
-        request: ForwardedRequest,
+        token: ForwardToken,
+        request: ForwardRequest,
         timeout_ms: u64,
         effects: &mut Effects,
     ) {
-        // One hop: whoever does not lead says so, and the sender finds out who does.
+        // One hop: a node that does not lead says so, and the sender finds out who does.
         if !self.raft.is_leader() {
-            effects.replies.push((token, Replied::Forwarded(Err(self.not_leader()))));
+            effects.forward_responses.push((token, Err(self.not_leader())));
             return;
         }
-        let asked = match request {
-            ForwardedRequest::Write(payload) => Asked::Write(payload),
-            ForwardedRequest::ReadIndex => Asked::Read(Read::Index),
+        let operation = match request {
+            ForwardRequest::Write(payload) => Operation::Write { payload, origin: Origin::Peer(token) },
+            ForwardRequest::ReadIndex => Operation::ReadIndex { token },
         };
-        self.waiting.park(token, asked, Origin::Peer, timeout_ms);
+        self.waiting.park(operation, timeout_ms);
     }
 
     /// Moves on all that is parked.
@@ -80,35 +78,35 @@ impl Node {
 
     /// Writes of this turn become one batch, as far as the log has room.
     fn propose_parked(&mut self, effects: &mut Effects) {
-        let mut free_bytes = self.space.free_bytes();
-        let mut tokens = Vec::new();
+        let mut free_bytes = self.credit.available_bytes();
+        let mut waiters = Vec::new();
         let mut payloads = Vec::new();
         let mut refused = Vec::new();
-        for (token, waiter) in self.waiting.parked() {
-            let Asked::Write(payload) = &waiter.asked else { continue };
-            let cost = space::payload_cost(payload);
+        for (id, waiter) in self.waiting.parked() {
+            let Operation::Write { payload, .. } = &waiter.operation else { continue };
+            let cost = credit::payload_cost(payload);
             if cost <= free_bytes {
                 free_bytes -= cost;
-                tokens.push(token);
+                waiters.push(id);
                 payloads.push(payload.clone());
-            } else if self.space.disk_full() {
-                refused.push(token);
+            } else if self.credit.disk_full() {
+                refused.push(id);
             } else {
                 // The log is about to have room: nobody overtakes.
                 break;
             }
         }
-        for token in refused {
+        for waiter in refused {
             mark!(LogFull);
             let error = RequestError::DiskFull { node: self.identity.node };
-            self.fail(token, error, effects);
+            self.fail(waiter, error, effects);
         }
         if payloads.is_empty() {
             return;
         }
         let first = EntryId::new(self.raft.term(), self.raft.last().index.next());
-        for (token, place) in tokens.into_iter().zip(0..) {
-            self.waiting.proposed(token, EntryId::new(first.term, first.index.plus(place)));
+        for (waiter, place) in waiters.into_iter().zip(0..) {
+            self.waiting.proposed(waiter, EntryId::new(first.term, first.index.plus(place)));
         }
         let sizes_bytes = payloads.iter().map(size_of_payload).collect();
         self.step(Input::Propose { sizes_bytes }, Carried::Proposals(payloads), effects);
@@ -123,57 +121,57 @@ impl Node {
         }
     }
 
-    fn parked_reads(&self) -> Vec<Token> {
-        self.parked_where(|waiter| matches!(waiter.asked, Asked::Read(_)))
+    fn parked_reads(&self) -> Vec<WaiterId> {
+        self.parked_where(|waiter| waiter.operation.is_read())
     }
 
-    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> Vec<Token> {
+    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> Vec<WaiterId> {
         let parked = self.waiting.parked().into_iter();
-        parked.filter(|(_, waiter)| wanted(waiter)).map(|(token, _)| token).collect()
+        parked.filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id).collect()
     }
 
     /// What peers asked of this node as the leader has had no effect yet, and never will.
     fn turn_away_peers(&mut self, effects: &mut Effects) {
-        for token in self.parked_where(|waiter| waiter.origin == Origin::Peer) {
+        for waiter in self.parked_where(|waiter| matches!(waiter.operation.origin(), Origin::Peer(_))) {
             let error = self.not_leader();
-            self.fail(token, error, effects);
+            self.fail(waiter, error, effects);
         }
     }
 
     fn forward_parked(&mut self, to: NodeId, effects: &mut Effects) {
         let parked = self.waiting.parked().into_iter();
         let writes: Vec<_> = parked
-            .filter_map(|(token, waiter)| match &waiter.asked {
-                Asked::Write(payload) => Some((token, payload.clone(), self.waiting.left_ms(waiter))),
-                Asked::Read(_) => None,
+            .filter_map(|(id, waiter)| match &waiter.operation {
+                Operation::Write { payload, .. } => Some((id, payload.clone(), self.waiting.left_ms(waiter))),
+                Operation::Read { .. } | Operation::ReadIndex { .. } => None,
             })
             .collect();
-        for (token, payload, timeout_ms) in writes {
-            let id = self.waiting.forward(ForwardedFor::Write(token));
-            effects.forwards.push(Forward { to, id, request: ForwardedRequest::Write(payload), timeout_ms });
+        for (waiter, payload, timeout_ms) in writes {
+            let id = self.waiting.forward(ForwardedFor::Write(waiter));
+            effects.forwards.push(Forward { to, id, request: ForwardRequest::Write(payload), timeout_ms });
         }
         let reads = self.parked_reads();
-        let waiters = reads.iter().filter_map(|token| self.waiting.get(*token));
-        let left = waiters.map(|waiter| self.waiting.left_ms(waiter));
+        let left = reads.iter().filter_map(|id| self.waiting.get(*id));
+        let left = left.map(|waiter| self.waiting.left_ms(waiter));
         if let Some(timeout_ms) = left.max() {
             let id = self.waiting.forward(ForwardedFor::Reads(reads));
-            effects.forwards.push(Forward { to, id, request: ForwardedRequest::ReadIndex, timeout_ms });
+            effects.forwards.push(Forward { to, id, request: ForwardRequest::ReadIndex, timeout_ms });
         }
     }
 
     pub(super) fn on_forward_done(
         &mut self,
         id: ForwardId,
-        result: Result<ForwardAnswer, ForwardFailure>,
+        result: Result<ForwardResponse, ForwardFailure>,
         effects: &mut Effects,
     ) {
         match self.waiting.take_forwarded(id) {
-            Some(ForwardedFor::Write(token)) => self.on_write_forwarded(token, result, effects),
-            Some(ForwardedFor::Reads(tokens)) => match result {
-                Ok(ForwardAnswer::ReadAt(index)) => self.waiting.apply_first(tokens, index),
+            Some(ForwardedFor::Write(waiter)) => self.on_write_forwarded(waiter, result, effects),
+            Some(ForwardedFor::Reads(waiters)) => match result {
+                Ok(ForwardResponse::ReadAt(index)) => self.waiting.apply_first(waiters, index),
                 // A read has no effect: whatever happened, it may be asked again.
-                Ok(ForwardAnswer::Applied { .. }) | Err(_) => {
-                    tokens.into_iter().for_each(|token| self.waiting.delay(token));
+                Ok(ForwardResponse::Applied { .. }) | Err(_) => {
+                    waiters.into_iter().for_each(|waiter| self.waiting.delay(waiter));
                 }
             },
             None => {}
@@ -182,15 +180,15 @@ impl Node {
 
     fn on_write_forwarded(
         &mut self,
-        token: Token,
-        result: Result<ForwardAnswer, ForwardFailure>,
+        waiter: WaiterId,
+        result: Result<ForwardResponse, ForwardFailure>,
         effects: &mut Effects,
     ) {
-        let answer: Result<(EntryId, Outcome), RequestError> = match result {
-            Ok(ForwardAnswer::Applied { id, outcome }) => Ok((id, outcome)),
+        let applied: Result<(EntryId, Outcome), RequestError> = match result {
+            Ok(ForwardResponse::Applied { id, outcome }) => Ok((id, outcome)),
             Err(ForwardFailure::NotTaken) => {
                 mark!(AskedAgain);
-                self.waiting.delay(token);
+                self.waiting.delay(waiter);
                 return;
             }
             Err(ForwardFailure::Refused(error)) => Err(error),
@@ -198,95 +196,103 @@ impl Node {
                 mark!(ForwardLost);
                 Err(RequestError::UnknownOutcome { reason })
             }
-            Ok(ForwardAnswer::ReadAt(_)) => {
+            Ok(ForwardResponse::ReadAt(_)) => {
                 let reason = "the leader answered something else than was asked".to_owned();
                 Err(RequestError::UnknownOutcome { reason })
             }
         };
-        let Some(waiter) = self.waiting.finish(token) else { return };
-        let id = answer.as_ref().map_or(EntryId::ORIGIN, |(id, _)| *id);
-        self.reply_write(token, &waiter, id, answer.map(|(_, outcome)| outcome), effects);
+        let Some(waiter) = self.waiting.finish(waiter) else { return };
+        match applied {
+            Ok((id, outcome)) => self.respond_applied(waiter.operation.origin(), id, outcome, effects),
+            Err(error) => refuse(&waiter, error, effects),
+        }
     }
 
     pub(super) fn on_read_outcome(&mut self, outcome: ReadOutcome, effects: &mut Effects) {
         match outcome {
             ReadOutcome::ReadAt { id, index } => {
-                let (indexes, local): (Vec<_>, Vec<_>) = self
-                    .waiting
-                    .take_confirming(id)
-                    .into_iter()
-                    .partition(|token| self.asks_for_index(*token));
-                for token in indexes {
-                    self.waiting.finish(token);
-                    effects.replies.push((token, Replied::Forwarded(Ok(ForwardAnswer::ReadAt(index)))));
+                let mut local = Vec::new();
+                for waiter in self.waiting.take_confirming(id) {
+                    match self.forward_token(waiter) {
+                        Some(token) => {
+                            self.waiting.finish(waiter);
+                            effects.forward_responses.push((token, Ok(ForwardResponse::ReadAt(index))));
+                        }
+                        None => local.push(waiter),
+                    }
                 }
                 if !local.is_empty() {
                     self.waiting.apply_first(local, index);
                 }
             }
             ReadOutcome::Lost { id } => {
-                for token in self.waiting.take_confirming(id) {
-                    if self.asks_for_index(token) {
+                for waiter in self.waiting.take_confirming(id) {
+                    if self.forward_token(waiter).is_some() {
                         let error = self.not_leader();
-                        self.fail(token, error, effects);
+                        self.fail(waiter, error, effects);
                     } else {
-                        self.waiting.delay(token);
+                        self.waiting.delay(waiter);
                     }
                 }
             }
         }
     }
 
-    fn asks_for_index(&self, token: Token) -> bool {
-        self.waiting.get(token).is_some_and(|waiter| matches!(waiter.asked, Asked::Read(Read::Index)))
+    /// The peer's token, if this waits for a read index on behalf of a peer.
+    fn forward_token(&self, waiter: WaiterId) -> Option<ForwardToken> {
+        match self.waiting.get(waiter)?.operation {
+            Operation::ReadIndex { token } => Some(token),
+            Operation::Read { .. } | Operation::Write { .. } => None,
+        }
     }
 
     /// The map is fresh enough for this read.
-    pub(super) fn answer_read(&mut self, token: Token, effects: &mut Effects) {
-        let Some(waiter) = self.waiting.finish(token) else { return };
-        let Asked::Read(read) = &waiter.asked else { unreachable!("only reads wait for an index") };
-        let reply = self.read(read);
-        effects.replies.push((token, Replied::Client(Ok(self.read_answer(reply)))));
+    pub(super) fn answer_read(&mut self, waiter: WaiterId, effects: &mut Effects) {
+        let Some(waiter) = self.waiting.finish(waiter) else { return };
+        let Operation::Read { read, token } = &waiter.operation else {
+            unreachable!("only reads of this node's map wait for an index to be applied")
+        };
+        effects.client_responses.push((*token, Ok(self.read(read))));
     }
 
-    fn read(&self, read: &Read) -> Reply {
-        match read {
+    fn read(&self, read: &Read) -> ClientResponse {
+        let body = match read {
             Read::Get(key) => {
                 let stored = self.store.get(key);
-                Reply::Got(stored.map(|stored| KeyValue { key: key.clone(), stored: stored.clone() }))
+                ResponseBody::Got(stored.map(|stored| KeyValue { key: key.clone(), stored: stored.clone() }))
             }
-            Read::List(list) => Reply::Listed(self.store.list(
+            Read::List(list) => ResponseBody::Listed(self.store.list(
                 &list.prefix,
                 &list.start_after,
                 list.limit,
                 list.max_bytes,
                 list.keys_only,
             )),
-            Read::Barrier | Read::Index => Reply::Reached,
-        }
-    }
-
-    fn read_answer(&self, reply: Reply) -> Answer {
-        Answer { header: self.header(self.store.revision()), reply }
+            Read::Barrier => ResponseBody::Reached,
+        };
+        ClientResponse { header: self.header(self.store.revision()), body }
     }
 
     /// Answers what has waited for too long, each by what is known of it.
     pub(super) fn expire(&mut self, effects: &mut Effects) {
-        for (token, waiter) in self.waiting.tick() {
+        for waiter in self.waiting.tick() {
             let error = timed_out(&waiter, self.applied());
-            effects.replies.push((token, refusal(&waiter, error)));
+            refuse(&waiter, error, effects);
         }
     }
 
     /// The node stops: answers all that waits, each by what is known of it.
-    pub fn shut_down(&mut self) -> Vec<(Token, Replied)> {
-        let waiting = self.waiting.finish_all().into_iter();
-        waiting.map(|(token, waiter)| (token, refusal(&waiter, shut_down(&waiter)))).collect()
+    pub fn shut_down(&mut self) -> Effects {
+        let mut effects = Effects::default();
+        for waiter in self.waiting.finish_all() {
+            refuse(&waiter, shut_down(&waiter), &mut effects);
+        }
+        effects
     }
 
-    fn fail(&mut self, token: Token, error: RequestError, effects: &mut Effects) {
-        if let Some(waiter) = self.waiting.finish(token) {
-            effects.replies.push((token, refusal(&waiter, error)));
+    fn fail(&mut self, waiter: WaiterId, error: RequestError, effects: &mut Effects) {
+        if let Some(waiter) = self.waiting.finish(waiter) {
+            refuse(&waiter, error, effects);
         }
     }
 
@@ -295,39 +301,46 @@ impl Node {
     }
 }
 
-fn refusal(waiter: &Waiter, error: RequestError) -> Replied {
-    match waiter.origin {
-        Origin::Client => Replied::Client(Err(error)),
-        Origin::Peer => Replied::Forwarded(Err(error)),
+/// Tells whoever waited why there is no answer.
+pub(super) fn refuse(waiter: &Waiter, error: RequestError, effects: &mut Effects) {
+    match waiter.operation.origin() {
+        Origin::Client(token) => effects.client_responses.push((token, Err(error))),
+        Origin::Peer(token) => effects.forward_responses.push((token, Err(error))),
     }
 }
 
 fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
     let waited_ms = waiter.timeout_ms;
-    match (&waiter.asked, waiter.stage) {
-        (Asked::Read(_), Stage::Applying) => RequestError::ReadBehind { waited_ms, applied },
-        (Asked::Read(_), _) => RequestError::ReadTimedOut { waited_ms },
-        (Asked::Write(_), Stage::Proposed(_)) => {
+    if waiter.operation.is_read() {
+        return match waiter.stage {
+            Stage::Applying => RequestError::ReadBehind { waited_ms, applied },
+            Stage::Parked | Stage::Delayed | Stage::Proposed(_) | Stage::Forwarded | Stage::Confirming => {
+                RequestError::ReadTimedOut { waited_ms }
+            }
+        };
+    }
+    match waiter.stage {
+        Stage::Proposed(_) => {
             mark!(WriteExpired);
             let reason =
                 format!("it is in the leader's log, and no majority confirmed it within {waited_ms} ms");
             RequestError::UnknownOutcome { reason }
         }
-        (Asked::Write(_), Stage::Forwarded) => RequestError::UnknownOutcome {
+        Stage::Forwarded => RequestError::UnknownOutcome {
             reason: format!("the leader did not answer within {waited_ms} ms"),
         },
-        (Asked::Write(_), Stage::Parked | Stage::Delayed | Stage::Confirming | Stage::Applying) => {
+        Stage::Parked | Stage::Delayed | Stage::Confirming | Stage::Applying => {
             RequestError::NoLeader { waited_ms }
         }
     }
 }
 
 fn shut_down(waiter: &Waiter) -> RequestError {
-    match (&waiter.asked, waiter.stage) {
-        (Asked::Write(_), Stage::Proposed(_) | Stage::Forwarded) => {
+    match waiter.stage {
+        Stage::Proposed(_) | Stage::Forwarded if !waiter.operation.is_read() => {
             RequestError::UnknownOutcome { reason: "the node is shutting down".to_owned() }
         }
-        (Asked::Write(_) | Asked::Read(_), _) => RequestError::ShuttingDown,
+        _ => RequestError::ShuttingDown,
     }
 }
 

@@ -6,12 +6,16 @@ use lograft_raft::{Halt, ReplyTo, Response};
 use lograft_storage::LogReport;
 use lograft_types::{Entry, EntryId, LogIndex, LogWrite, NodeId};
 
-use super::peer::{Envelope, PeerAnswer, PeerMessage, PeerRequest};
-use super::request::{Answer, Request, RequestError};
+use super::peer::{Envelope, PeerMessage, PeerRequest, PeerResponse};
+use super::request::{ClientRequest, ClientResponse, RequestError};
 
-/// Names a request that waits, chosen by whoever hands it in, never used twice.
+/// Names a request of a client of this node, chosen by whoever hands it in, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(pub u64);
+pub struct ClientToken(pub u64);
+
+/// Names a request that a peer has forwarded to this node, chosen by whoever hands it in, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForwardToken(pub u64);
 
 /// Names what this node has forwarded to a leader, never used twice in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +57,7 @@ pub enum Event {
     /// A message was refused before it reached the node, for its envelope or its form.
     Refused,
     /// A peer told where clients reach it.
-    Hello {
+    Handshake {
         /// The peer.
         from: NodeId,
         /// Its URLs for clients.
@@ -62,18 +66,18 @@ pub enum Event {
     /// A request of a client of this node.
     Client {
         /// Its name.
-        token: Token,
+        token: ClientToken,
         /// What is asked.
-        request: Request,
+        request: ClientRequest,
         /// How long it waits at the most.
         timeout_ms: u64,
     },
     /// A request that a peer has forwarded: it is answered by this node as leader, or not at all.
     Forwarded {
         /// Its name.
-        token: Token,
+        token: ForwardToken,
         /// What is asked.
-        request: ForwardedRequest,
+        request: ForwardRequest,
         /// How long it waits at the most.
         timeout_ms: u64,
     },
@@ -82,7 +86,7 @@ pub enum Event {
         /// Which.
         id: ForwardId,
         /// What came of it.
-        result: Result<ForwardAnswer, ForwardFailure>,
+        result: Result<ForwardResponse, ForwardFailure>,
     },
     /// Entries that the node asked for.
     Loaded {
@@ -93,7 +97,7 @@ pub enum Event {
 
 /// What a node asks of the leader for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForwardedRequest {
+pub enum ForwardRequest {
     /// A command, as JSON.
     Write(Bytes),
     /// An index to read at.
@@ -102,7 +106,7 @@ pub enum ForwardedRequest {
 
 /// A leader's answer to a forwarded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForwardAnswer {
+pub enum ForwardResponse {
     /// The command was applied.
     Applied {
         /// As this entry.
@@ -128,15 +132,6 @@ pub enum ForwardFailure {
     },
 }
 
-/// An answer for a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replied {
-    /// To a client.
-    Client(Result<Answer, RequestError>),
-    /// To a peer that forwarded.
-    Forwarded(Result<ForwardAnswer, RequestError>),
-}
-
 /// What a turn asks of the outside. There is no order among the effects.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -144,10 +139,12 @@ pub struct Effects {
     pub writes: Vec<LogWrite>,
     /// For the links to the peers; those to one peer in order.
     pub messages: Vec<(NodeId, PeerMessage)>,
-    /// Answers to peers.
-    pub answers: Vec<PeerAnswer>,
-    /// Answers to requests.
-    pub replies: Vec<(Token, Replied)>,
+    /// For peers that asked.
+    pub peer_responses: Vec<PeerResponse>,
+    /// For the clients of this node.
+    pub client_responses: Vec<(ClientToken, Result<ClientResponse, RequestError>)>,
+    /// For peers that forwarded.
+    pub forward_responses: Vec<(ForwardToken, Result<ForwardResponse, RequestError>)>,
     /// For the leader.
     pub forwards: Vec<Forward>,
     /// Entries to be read from the log and handed back as [`Event::Loaded`]. At most one such request is open.
@@ -164,7 +161,7 @@ pub struct Forward {
     /// The name under which the answer comes back.
     pub id: ForwardId,
     /// What is asked.
-    pub request: ForwardedRequest,
+    pub request: ForwardRequest,
     /// How long the answer is waited for.
     pub timeout_ms: u64,
 }

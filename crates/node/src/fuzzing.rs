@@ -52,7 +52,7 @@ struct Life {
     /// The last term whose leader replaced what it had sent itself.
     contradicted: Option<Term>,
     load: Option<Load>,
-    open: BTreeSet<Token>,
+    open: BTreeSet<u64>,
     forwarded: VecDeque<ForwardId>,
     asked: u64,
     /// By `reply_to`: who asked.
@@ -83,14 +83,14 @@ impl Life {
         };
         let recovered = Recovered {
             hard_state: HardState::default(),
-            base: EntryId::ORIGIN,
+            log_start: EntryId::ORIGIN,
             entries: Vec::new(),
             next_write: WriteSeq::new(1),
             repaired: None,
         };
         let report = LogReport {
             persisted: WriteSeq::ZERO,
-            budget_bytes: 1 << 16,
+            credit_bytes: 1 << 16,
             disk_full: false,
             log_size_bytes: 0,
             failed: None,
@@ -119,7 +119,7 @@ impl Life {
             2 | 3 => self.flush(choices),
             4 => {
                 self.report.disk_full = choices.byte() & 1 == 1;
-                self.report.budget_bytes = u64::from(choices.u16());
+                self.report.credit_bytes = u64::from(choices.u16());
                 Event::Log(self.report.clone())
             }
             5 | 6 => self.append(choices),
@@ -127,17 +127,14 @@ impl Life {
             8 | 9 => self.append_response(choices),
             10 => self.vote_response(choices),
             11 => {
-                let (token, timeout_ms) = (self.token(), u64::from(choices.byte()));
+                let (token, timeout_ms) = (ClientToken(self.token()), u64::from(choices.byte()));
                 Event::Client { token, request: request(choices), timeout_ms }
             }
             12 => {
-                let (token, timeout_ms) = (self.token(), u64::from(choices.byte()));
+                let (token, timeout_ms) = (ForwardToken(self.token()), u64::from(choices.byte()));
                 let is_read = choices.byte() & 1 == 1;
-                let request = if is_read {
-                    ForwardedRequest::ReadIndex
-                } else {
-                    ForwardedRequest::Write(payload(choices))
-                };
+                let request =
+                    if is_read { ForwardRequest::ReadIndex } else { ForwardRequest::Write(payload(choices)) };
                 Event::Forwarded { token, request, timeout_ms }
             }
             13 => self.forward_done(choices),
@@ -146,15 +143,18 @@ impl Life {
                 0 => Event::StreamLost { from: peer(choices) },
                 1 => Event::LinkLost { to: peer(choices) },
                 2 => Event::Refused,
-                _ => Event::Hello { from: peer(choices), client_urls: vec!["http://127.0.0.1:1".to_owned()] },
+                _ => Event::Handshake {
+                    from: peer(choices),
+                    client_urls: vec!["http://127.0.0.1:1".to_owned()],
+                },
             },
         }
     }
 
-    fn token(&mut self) -> Token {
+    fn token(&mut self) -> u64 {
         self.asked += 1;
-        self.open.insert(Token(self.asked));
-        Token(self.asked)
+        self.open.insert(self.asked);
+        self.asked
     }
 
     /// Some of what the log was given becomes durable; with a choice of 0 all of it.
@@ -192,8 +192,15 @@ impl Life {
         }
         let commit = LogIndex::new(choices.near(self.node.commit.get()));
         let (request_id, read_round) = (u64::from(choices.byte()), u64::from(choices.byte()));
-        let append =
-            Append { term: Term::new(term), leader: from, prev, entries, commit, request_id, read_round };
+        let append = AppendRequest {
+            term: Term::new(term),
+            leader: from,
+            prev,
+            entries,
+            commit,
+            request_id,
+            read_round,
+        };
         self.peer_request(from, PeerRequest::Append(append))
     }
 
@@ -260,12 +267,12 @@ impl Life {
             0 => Err(ForwardFailure::NotTaken),
             1 => Err(ForwardFailure::Lost { reason: "the link broke".to_owned() }),
             2 => Err(ForwardFailure::Refused(RequestError::Replaced)),
-            3 => Ok(ForwardAnswer::ReadAt(LogIndex::new(choices.near(self.node.commit.get())))),
+            3 => Ok(ForwardResponse::ReadAt(LogIndex::new(choices.near(self.node.commit.get())))),
             _ => {
                 let prev = None;
                 let revision = lograft_types::Revision::new(choices.near(1));
                 let outcome = lograft_kv::Outcome { revision, effect: lograft_kv::Effect::Set { prev } };
-                Ok(ForwardAnswer::Applied { id: EntryId::ORIGIN, outcome })
+                Ok(ForwardResponse::Applied { id: EntryId::ORIGIN, outcome })
             }
         };
         Event::ForwardDone { id, result }
@@ -289,10 +296,11 @@ impl Life {
         for write in effects.writes {
             self.take_write(write, commit);
         }
-        for answer in effects.answers {
+        for answer in effects.peer_responses {
             self.check_answer(answer);
         }
-        for (token, _) in effects.replies {
+        let of_clients = effects.client_responses.iter().map(|(token, _)| token.0);
+        for token in of_clients.chain(effects.forward_responses.iter().map(|(token, _)| token.0)) {
             assert!(self.open.remove(&token), "a request is answered once");
         }
         for (to, message) in effects.messages {
@@ -332,9 +340,9 @@ impl Life {
     }
 
     /// A node answers only what is durable.
-    fn check_answer(&mut self, PeerAnswer { reply_to, answer }: PeerAnswer) {
+    fn check_answer(&mut self, PeerResponse { reply_to, result }: PeerResponse) {
         let from = self.peers_asked.remove(&reply_to).expect("a peer is answered once");
-        let Ok((to, response)) = answer else { return };
+        let Ok((to, response)) = result else { return };
         assert_eq!(to, from, "whoever asked is answered");
         match response {
             Response::RequestVote(vote) if vote.granted && !vote.pre_vote => {
@@ -388,13 +396,13 @@ fn command(shape: u8) -> Command {
     Command::Set { key, value: Bytes::from(vec![shape; usize::from(shape)]), if_mod_revision }
 }
 
-fn request(choices: &mut Unstructured<'_>) -> Request {
+fn request(choices: &mut Unstructured<'_>) -> ClientRequest {
     let shape = choices.byte();
     let consistency = if shape & 128 == 128 { Consistency::Serializable } else { Consistency::Linearizable };
     match shape % 4 {
-        0 => Request::Write(command(choices.byte())),
-        1 => Request::Get { key: Bytes::from_static(b"a"), consistency },
-        2 => Request::List(ListRequest {
+        0 => ClientRequest::Write(command(choices.byte())),
+        1 => ClientRequest::Get { key: Bytes::from_static(b"a"), consistency },
+        2 => ClientRequest::List(ListRequest {
             prefix: Bytes::new(),
             start_after: Bytes::new(),
             limit: 3,
@@ -402,7 +410,7 @@ fn request(choices: &mut Unstructured<'_>) -> Request {
             keys_only: false,
             consistency,
         }),
-        _ => Request::Barrier,
+        _ => ClientRequest::Barrier,
     }
 }
 

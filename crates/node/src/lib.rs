@@ -19,6 +19,7 @@
 
 mod apply;
 mod cache;
+mod credit;
 mod dispatch;
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -26,7 +27,6 @@ pub mod fuzzing;
 pub mod limits;
 mod peer;
 mod request;
-mod space;
 mod status;
 mod waiting;
 
@@ -36,25 +36,26 @@ use tracing::info;
 
 use lograft_kv::Store;
 use lograft_raft as raft;
-use lograft_raft::{
-    Append as AppendWhat, AppendResult, Configuration, Input, LogView, Outgoing, Raft, ReplyTo,
-};
+use lograft_raft::{AppendResult, Configuration, Input, LogView, NewEntries, Outgoing, Raft, ReplyTo};
 use lograft_storage::{LogReport, Recovered};
 use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
 
 use cache::EntryCache;
-use space::LogSpace;
+use credit::LogCredit;
 use waiting::Waiting;
 
 pub use event::{
-    Effects, Event, Forward, ForwardAnswer, ForwardFailure, ForwardId, ForwardedRequest, HaltReason, Load,
-    Replied, Token,
+    ClientToken, Effects, Event, Forward, ForwardFailure, ForwardId, ForwardRequest, ForwardResponse,
+    ForwardToken, HaltReason, Load,
 };
 pub use limits::Limits;
 pub use lograft_raft::RoleName;
-pub use peer::{Append, Envelope, Payloads, PeerAnswer, PeerMessage, PeerRequest, Refusal};
+pub use peer::{
+    AppendRequest, Envelope, Payloads, PeerMessage, PeerRequest, PeerResponse, PeerResult, Refusal,
+};
 pub use request::{
-    Answer, Consistency, Header, ListRequest, MemberStatus, Reply, Request, RequestError, Status,
+    ClientRequest, ClientResponse, Consistency, Header, ListRequest, MemberStatus, RequestError,
+    ResponseBody, Status,
 };
 
 /// What a node must know of itself.
@@ -89,7 +90,7 @@ pub struct Node {
     raft: Raft,
     store: Store,
     cache: EntryCache,
-    space: LogSpace,
+    credit: LogCredit,
     waiting: Waiting,
     commit: LogIndex,
     log_size_bytes: u64,
@@ -113,7 +114,7 @@ impl Node {
     /// A node with the log that was recovered; its map is filled as the cluster tells what is committed.
     pub fn new(config: NodeConfig, recovered: &Recovered, report: &LogReport) -> Self {
         let voters = config.members.iter().map(|member| member.id);
-        let log = LogView::new(recovered.base, recovered.entries.iter().copied());
+        let log = LogView::new(recovered.log_start, recovered.entries.iter().copied());
         let raft = Raft::new(config.raft, Configuration::new(voters), recovered.hard_state, log, config.seed);
         let client_urls = BTreeMap::from([(config.identity.node, config.client_urls)]);
         Self {
@@ -125,9 +126,9 @@ impl Node {
             limits: config.limits,
             raft,
             store: Store::new(),
-            space: LogSpace::new(report),
+            credit: LogCredit::new(report),
             waiting: Waiting::new(config.tick_ms),
-            commit: recovered.base.index,
+            commit: recovered.log_start.index,
             log_size_bytes: report.log_size_bytes,
             loading: None,
             clipped: BTreeSet::new(),
@@ -199,7 +200,7 @@ impl Node {
             // An edge refused a message; it is counted where all are counted.
             Event::Refused => self.refused_messages += 1,
             // A peer publishes where clients reach it.
-            Event::Hello { from, client_urls } => {
+            Event::Handshake { from, client_urls } => {
                 if self.members.iter().any(|member| member.id == from) {
                     self.client_urls.insert(from, client_urls);
                 }
@@ -224,7 +225,7 @@ impl Node {
             effects.halt = Some(HaltReason::LogFailed(why.clone()));
             return;
         }
-        self.space.reported(report);
+        self.credit.reported(report);
         self.log_size_bytes = report.log_size_bytes;
         self.step(Input::Persisted { write: report.persisted }, Carried::Nothing, effects);
         self.cache.evict(self.raft.persisted_index());
@@ -240,7 +241,7 @@ impl Node {
         let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from, &self.limits));
         if let Err(refusal) = fits {
             self.refused_messages += 1;
-            effects.answers.push(PeerAnswer { reply_to, answer: Err(refusal) });
+            effects.peer_responses.push(PeerResponse { reply_to, result: Err(refusal) });
             return;
         }
         let from = envelope.from;
@@ -262,13 +263,13 @@ impl Node {
     }
 
     /// Cuts an append down to the entries that the log has room for. Entries that are here already need none.
-    fn clip(&self, append: &mut Append) -> bool {
-        let mut free_bytes = self.space.free_bytes();
+    fn clip(&self, append: &mut AppendRequest) -> bool {
+        let mut free_bytes = self.credit.available_bytes();
         let fitting = append.entries.iter().take_while(|entry| {
             if self.holds(entry.id) {
                 return true;
             }
-            let cost = space::payload_cost(&entry.payload);
+            let cost = credit::payload_cost(&entry.payload);
             let fits = cost <= free_bytes;
             free_bytes = free_bytes.saturating_sub(cost);
             fits
@@ -309,16 +310,16 @@ impl Node {
     }
 
     fn write(&mut self, write: raft::Write, carried: Carried, effects: &mut Effects) {
-        let entries = match (write.append, carried) {
-            (AppendWhat::Nothing, _) => Vec::new(),
-            (AppendWhat::NoOp { id }, _) => {
+        let entries = match (write.entries, carried) {
+            (NewEntries::Nothing, _) => Vec::new(),
+            (NewEntries::NoOp { id }, _) => {
                 vec![Entry { id, kind: EntryKind::NoOp, payload: bytes::Bytes::new() }]
             }
-            (AppendWhat::FromRequest { first }, Carried::Request(mut entries)) => {
+            (NewEntries::FromRequest { first }, Carried::Request(mut entries)) => {
                 entries.retain(|entry| entry.id.index >= first);
                 entries
             }
-            (AppendWhat::Proposals { first }, Carried::Proposals(payloads)) => {
+            (NewEntries::Proposals { first }, Carried::Proposals(payloads)) => {
                 let ids = (0..).map(|place| EntryId::new(first.term, first.index.plus(place)));
                 let made = ids.zip(payloads);
                 made.map(|(id, payload)| Entry { id, kind: EntryKind::Normal, payload }).collect()
@@ -327,7 +328,7 @@ impl Node {
         };
         let write = LogWrite { seq: write.seq, hard_state: write.hard_state, entries };
         self.cache.replace(&write.entries, self.raft.persisted_index());
-        self.space.spent(&write);
+        self.credit.spent(&write);
         effects.writes.push(write);
     }
 
@@ -350,7 +351,7 @@ impl Node {
             }
             Outgoing::Response { to, reply_to, response } => {
                 let response = self.say_if_clipped(reply_to, response);
-                effects.answers.push(PeerAnswer { reply_to, answer: Ok((to, response)) });
+                effects.peer_responses.push(PeerResponse { reply_to, result: Ok((to, response)) });
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerRequest {
     /// Entries, or a heartbeat.
-    Append(Append),
+    Append(AppendRequest),
     /// A vote, or a pre-vote.
     Vote {
         /// Who would be elected.
@@ -41,7 +41,7 @@ pub enum PeerRequest {
 
 /// A leader's entries with their payloads; without entries, its heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Append {
+pub struct AppendRequest {
     /// The leader's term.
     pub term: Term,
     /// The leader.
@@ -58,7 +58,7 @@ pub struct Append {
     pub read_round: u64,
 }
 
-impl Append {
+impl AppendRequest {
     /// The request as the core sees it.
     pub(super) fn for_core(&self) -> raft::AppendEntries {
         raft::AppendEntries {
@@ -232,7 +232,7 @@ pub(super) fn check_response(response: &raft::Response) -> Result<(), Refusal> {
     }
 }
 
-impl Append {
+impl AppendRequest {
     fn check_sequence(&self) -> Result<(), Refusal> {
         plausible("prev_log_index", self.prev.index.get())?;
         plausible("leader_commit", self.commit.get())?;
@@ -311,11 +311,14 @@ pub enum Payloads {
     InLog,
 }
 
-/// An answer to a peer's request.
+/// A response to a peer's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerAnswer {
+pub struct PeerResponse {
     /// What came in with the request.
     pub reply_to: ReplyTo,
-    /// The answer, or why there is none.
-    pub answer: Result<(NodeId, raft::Response), Refusal>,
+    /// The response, or why there is none.
+    pub result: PeerResult,
 }
+
+/// The responding node and its response, or why the request was refused.
+pub type PeerResult = Result<(NodeId, raft::Response), Refusal>;

@@ -7,7 +7,7 @@ use lograft_types::{ClusterId, LogIndex, NodeId, Revision, Term};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum ClientRequest {
     /// A change of the store.
     Write(Command),
     /// One key.
@@ -23,7 +23,7 @@ pub enum Request {
     Barrier,
 }
 
-impl Request {
+impl ClientRequest {
     /// What the request weighs while it waits: the bytes of its keys and values.
     pub fn size_bytes(&self) -> usize {
         match self {
@@ -63,11 +63,11 @@ pub enum Consistency {
 
 /// What a client hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ClientResponse {
     /// Who answers, and when.
     pub header: Header,
-    /// The answer.
-    pub reply: Reply,
+    /// What was asked for.
+    pub body: ResponseBody,
 }
 
 /// Who answers, and at which point of the cluster's history.
@@ -83,9 +83,9 @@ pub struct Header {
     pub revision: Revision,
 }
 
-/// The answer to a [`Request`].
+/// The answer to a [`ClientRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ResponseBody {
     /// To a write: it was applied, here or at the leader.
     Applied(Outcome),
     /// To a Get; `None`: no such key.

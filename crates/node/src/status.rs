@@ -23,7 +23,7 @@ impl Node {
             log_size_bytes: self.log_size_bytes,
             pending_requests: self.waiting.len() as u64,
             refused_messages: self.refused_messages,
-            disk_full: self.space.disk_full(),
+            disk_full: self.credit.disk_full(),
             members: self.members.iter().map(|member| self.member_status(member.id)).collect(),
         }
     }

@@ -19,8 +19,9 @@ pub(super) struct Bench {
     pub(super) report: LogReport,
     pub(super) tokens: u64,
     pub(super) reply_tos: u64,
-    pub(super) replies: Vec<(Token, Replied)>,
-    pub(super) answers: Vec<PeerAnswer>,
+    pub(super) client_responses: Vec<(ClientToken, Result<ClientResponse, RequestError>)>,
+    pub(super) forward_responses: Vec<(ForwardToken, Result<ForwardResponse, RequestError>)>,
+    pub(super) peer_responses: Vec<PeerResponse>,
     pub(super) messages: Vec<(NodeId, PeerMessage)>,
     pub(super) forwards: Vec<Forward>,
     pub(super) writes: Vec<LogWrite>,
@@ -48,7 +49,7 @@ impl Bench {
         };
         let report = LogReport {
             persisted: WriteSeq::ZERO,
-            budget_bytes: PLENTY,
+            credit_bytes: PLENTY,
             disk_full: false,
             log_size_bytes: 0,
             failed: None,
@@ -58,8 +59,9 @@ impl Bench {
             report,
             tokens: 0,
             reply_tos: 0,
-            replies: Vec::new(),
-            answers: Vec::new(),
+            client_responses: Vec::new(),
+            forward_responses: Vec::new(),
+            peer_responses: Vec::new(),
             messages: Vec::new(),
             forwards: Vec::new(),
             writes: Vec::new(),
@@ -70,8 +72,9 @@ impl Bench {
 
     pub(super) fn turn(&mut self, events: impl IntoIterator<Item = Event>) {
         let effects = self.node.turn(events);
-        self.replies.extend(effects.replies);
-        self.answers.extend(effects.answers);
+        self.client_responses.extend(effects.client_responses);
+        self.forward_responses.extend(effects.forward_responses);
+        self.peer_responses.extend(effects.peer_responses);
         self.messages.extend(effects.messages);
         self.forwards.extend(effects.forwards);
         self.writes.extend(effects.writes);
@@ -87,8 +90,8 @@ impl Bench {
         self.turn([Event::Log(self.report.clone())]);
     }
 
-    pub(super) fn room(&mut self, budget_bytes: u64, disk_full: bool) {
-        self.report.budget_bytes = budget_bytes;
+    pub(super) fn room(&mut self, credit_bytes: u64, disk_full: bool) {
+        self.report.credit_bytes = credit_bytes;
         self.report.disk_full = disk_full;
         self.turn([Event::Log(self.report.clone())]);
     }
@@ -97,36 +100,33 @@ impl Bench {
         (0..count).for_each(|_| self.turn([Event::Tick]));
     }
 
-    pub(super) fn ask(&mut self, request: Request) -> Token {
+    pub(super) fn ask(&mut self, request: ClientRequest) -> ClientToken {
         let token = self.token();
         self.turn([Event::Client { token, request, timeout_ms: 5000 }]);
         token
     }
 
-    pub(super) fn token(&mut self) -> Token {
+    pub(super) fn token(&mut self) -> ClientToken {
         self.tokens += 1;
-        Token(self.tokens)
+        ClientToken(self.tokens)
     }
 
-    pub(super) fn reply_to(&self, token: Token) -> Option<&Replied> {
-        let mut replies = self.replies.iter().filter(|(replied, _)| *replied == token);
-        let reply = replies.next().map(|(_, reply)| reply);
-        assert!(replies.next().is_none(), "a request is answered once");
-        reply
+    pub(super) fn response_to(&self, token: ClientToken) -> Option<&Result<ClientResponse, RequestError>> {
+        let mut responses = self.client_responses.iter().filter(|(answered, _)| *answered == token);
+        let response = responses.next().map(|(_, response)| response);
+        assert!(responses.next().is_none(), "a request is answered once");
+        response
     }
 
-    pub(super) fn applied(&self, token: Token) -> Option<Revision> {
-        match self.reply_to(token)? {
-            Replied::Client(Ok(Answer { header, reply: Reply::Applied(_) })) => Some(header.revision),
+    pub(super) fn applied(&self, token: ClientToken) -> Option<Revision> {
+        match self.response_to(token)? {
+            Ok(ClientResponse { header, body: ResponseBody::Applied(_) }) => Some(header.revision),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn error(&self, token: Token) -> Option<&RequestError> {
-        match self.reply_to(token)? {
-            Replied::Client(Err(error)) | Replied::Forwarded(Err(error)) => Some(error),
-            other => panic!("{other:?}"),
-        }
+    pub(super) fn error(&self, token: ClientToken) -> Option<&RequestError> {
+        Some(self.response_to(token)?.as_ref().expect_err("it failed"))
     }
 
     /// A peer asks; answers the refusal, if it was refused.
@@ -138,8 +138,8 @@ impl Bench {
         self.reply_tos += 1;
         let reply_to = ReplyTo(self.reply_tos);
         self.turn([Event::PeerRequest { envelope, reply_to, request }]);
-        let answer = self.answers.iter().find(|answer| answer.reply_to == reply_to);
-        answer.and_then(|answer| answer.answer.clone().err())
+        let response = self.peer_responses.iter().find(|response| response.reply_to == reply_to);
+        response.and_then(|response| response.result.clone().err())
     }
 
     pub(super) fn respond(&mut self, from: NodeId, response: Response) {
@@ -189,7 +189,7 @@ impl Bench {
 pub(super) fn recovered(term: u64, entries: &[Entry]) -> Recovered {
     Recovered {
         hard_state: HardState { term: Term::new(term), vote: None },
-        base: EntryId::ORIGIN,
+        log_start: EntryId::ORIGIN,
         entries: entries.iter().map(peer::meta).collect(),
         next_write: WriteSeq::ZERO.next(),
         repaired: None,
@@ -209,20 +209,20 @@ pub(super) fn of_three() -> Bench {
     Bench::of(&[N1, N2, N3])
 }
 
-pub(super) fn set(key: &str, value: &str) -> Request {
-    Request::Write(Command::Set {
+pub(super) fn set(key: &str, value: &str) -> ClientRequest {
+    ClientRequest::Write(Command::Set {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value.as_bytes()),
         if_mod_revision: None,
     })
 }
 
-pub(super) fn get(key: &'static str, consistency: Consistency) -> Request {
-    Request::Get { key: Bytes::from_static(key.as_bytes()), consistency }
+pub(super) fn get(key: &'static str, consistency: Consistency) -> ClientRequest {
+    ClientRequest::Get { key: Bytes::from_static(key.as_bytes()), consistency }
 }
 
 pub(super) fn payload(key: &str, value: &str) -> Bytes {
-    let Request::Write(command) = set(key, value) else { unreachable!() };
+    let ClientRequest::Write(command) = set(key, value) else { unreachable!() };
     command.encode()
 }
 
@@ -237,7 +237,7 @@ pub(super) fn append(
     entries: Vec<Entry>,
     commit: u64,
 ) -> PeerRequest {
-    PeerRequest::Append(Append {
+    PeerRequest::Append(AppendRequest {
         term: Term::new(term),
         leader,
         prev: EntryId::new(Term::new(prev.0), LogIndex::new(prev.1)),

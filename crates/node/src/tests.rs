@@ -46,9 +46,9 @@ fn linearizable_reads_of_a_turn_share_one_round() {
     let heartbeats =
         bench.messages.iter().filter(|(_, message)| matches!(message, PeerMessage::Heartbeat(_)));
     assert_eq!(heartbeats.count(), 2, "one to each peer");
-    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_none()), "leadership is not confirmed");
+    assert!(tokens.iter().all(|token| bench.response_to(*token).is_none()), "leadership is not confirmed");
     bench.acknowledge(N3);
-    assert!(tokens.iter().all(|token| bench.reply_to(*token).is_some()));
+    assert!(tokens.iter().all(|token| bench.response_to(*token).is_some()));
 }
 
 #[test]
@@ -56,8 +56,8 @@ fn a_serializable_read_asks_nobody() {
     let mut bench = of_three();
     let token = bench.ask(get("k", Consistency::Serializable));
     assert!(matches!(
-        bench.reply_to(token),
-        Some(Replied::Client(Ok(Answer { reply: Reply::Got(None), .. })))
+        bench.response_to(token),
+        Some(Ok(ClientResponse { body: ResponseBody::Got(None), .. }))
     ));
     assert!(bench.messages.is_empty() && bench.forwards.is_empty());
 }
@@ -92,7 +92,7 @@ fn without_a_leader_a_write_waits_and_then_was_not_applied() {
     let token = bench.token();
     bench.turn([Event::Client { token, request: set("a", "1"), timeout_ms: 200 }]);
     bench.ticks(19);
-    assert_eq!(bench.reply_to(token), None);
+    assert_eq!(bench.response_to(token), None);
     bench.ticks(1);
     assert_eq!(bench.error(token), Some(&RequestError::NoLeader { waited_ms: 200 }));
     assert!(bench.node.is_idle());
@@ -105,10 +105,10 @@ fn a_follower_forwards_and_answers_with_the_leaders_outcome() {
     assert!(bench.forwards.is_empty(), "nobody leads");
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
     let forward = bench.forwards.pop().expect("parked until a leader is known");
-    assert_eq!((forward.to, forward.request), (N2, ForwardedRequest::Write(payload("a", "1"))));
+    assert_eq!((forward.to, forward.request), (N2, ForwardRequest::Write(payload("a", "1"))));
     let id = EntryId::new(Term::new(1), LogIndex::new(1));
     let outcome = lograft_kv::Outcome { revision: Revision::new(2), effect: Effect::Set { prev: None } };
-    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::Applied { id, outcome }) }]);
+    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardResponse::Applied { id, outcome }) }]);
     assert_eq!(bench.applied(token), Some(Revision::new(2)));
     assert!(bench.node.is_idle());
 }
@@ -151,11 +151,12 @@ fn pitfall_50_a_follower_reads_at_the_leaders_index_only_when_it_has_applied_it(
     bench.persist();
     let token = bench.ask(get("a", Consistency::Linearizable));
     let forward = bench.forwards.pop().expect("the leader is asked");
-    assert_eq!(forward.request, ForwardedRequest::ReadIndex);
-    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
-    assert_eq!(bench.reply_to(token), None, "index 1 is not applied here");
+    assert_eq!(forward.request, ForwardRequest::ReadIndex);
+    bench
+        .turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardResponse::ReadAt(LogIndex::new(1))) }]);
+    assert_eq!(bench.response_to(token), None, "index 1 is not applied here");
     bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
-    let Some(Replied::Client(Ok(Answer { reply: Reply::Got(Some(found)), .. }))) = bench.reply_to(token)
+    let Some(Ok(ClientResponse { body: ResponseBody::Got(Some(found)), .. })) = bench.response_to(token)
     else {
         panic!("{:?}", bench.replies)
     };
@@ -171,7 +172,8 @@ fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
     let request = get("a", Consistency::Linearizable);
     bench.turn([Event::Client { token, request, timeout_ms: 200 }]);
     let forward = bench.forwards.pop().expect("the leader is asked");
-    bench.turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardAnswer::ReadAt(LogIndex::new(1))) }]);
+    bench
+        .turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardResponse::ReadAt(LogIndex::new(1))) }]);
     bench.ticks(20);
     assert_eq!(
         bench.error(token),
@@ -183,10 +185,11 @@ fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
 fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
-    let token = bench.token();
-    let request = ForwardedRequest::Write(payload("a", "1"));
+    let token = ForwardToken(1);
+    let request = ForwardRequest::Write(payload("a", "1"));
     bench.turn([Event::Forwarded { token, request, timeout_ms: 100 }]);
-    assert_eq!(bench.error(token), Some(&RequestError::NotLeader { node: N1, leader: Some(N2) }));
+    let refused = RequestError::NotLeader { node: N1, leader: Some(N2) };
+    assert_eq!(bench.forward_responses, [(token, Err(refused))]);
     assert!(bench.forwards.is_empty(), "one hop");
 }
 
@@ -197,7 +200,7 @@ fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
     let write = bench.ask(set("a", "1"));
     assert_eq!(bench.error(write), Some(&RequestError::DiskFull { node: N1 }));
     let read = bench.ask(get("a", Consistency::Linearizable));
-    assert!(bench.reply_to(read).is_some(), "reads go on");
+    assert!(bench.response_to(read).is_some(), "reads go on");
     bench.room(PLENTY, false);
     let write = bench.ask(set("a", "1"));
     bench.persist();
@@ -209,7 +212,7 @@ fn a_write_waits_while_the_log_prepares_room() {
     let mut bench = alone();
     bench.room(10, false);
     let token = bench.ask(set("a", "1"));
-    assert_eq!(bench.reply_to(token), None);
+    assert_eq!(bench.response_to(token), None);
     bench.room(PLENTY, false);
     bench.persist();
     assert_eq!(bench.applied(token), Some(Revision::new(2)));
@@ -219,11 +222,11 @@ fn a_write_waits_while_the_log_prepares_room() {
 fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let mut bench = of_three();
     let entries: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", "v"))).collect();
-    let cost = space::payload_cost(&entries[0].payload);
+    let cost = credit::payload_cost(&entries[0].payload);
     bench.room(2 * cost, true);
     bench.peer(N2, append(N2, 1, (0, 0), entries, 0));
     bench.persist();
-    let answer = bench.answers.pop().expect("an answer").answer.expect("not refused");
+    let answer = bench.peer_responses.pop().expect("a response").result.expect("not refused");
     let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
     assert_eq!(response.result, AppendResult::Busy { match_index: LogIndex::new(2) });
     assert!(bench.node.is_idle());
@@ -315,5 +318,5 @@ fn a_failed_log_stops_the_node_before_it_says_anything() {
     bench.report.failed = Some("fdatasync: input/output error".to_owned());
     bench.persist();
     assert!(matches!(bench.halt, Some(HaltReason::LogFailed(_))));
-    assert_eq!(bench.reply_to(token), None);
+    assert_eq!(bench.response_to(token), None);
 }

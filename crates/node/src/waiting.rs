@@ -12,26 +12,45 @@ use bytes::Bytes;
 use lograft_raft::ReadId;
 use lograft_types::{EntryId, LogIndex, Term};
 
-use super::event::{ForwardId, Token};
+use super::event::{ClientToken, ForwardId, ForwardToken};
 use super::request::ListRequest;
 
 /// A request that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) asked: Asked,
-    pub(super) origin: Origin,
+    pub(super) operation: Operation,
     pub(super) stage: Stage,
     pub(super) timeout_ms: u64,
     deadline_tick: u64,
 }
 
-/// What is asked.
+/// What is asked, and by whom.
 #[derive(Clone, Debug)]
-pub(super) enum Asked {
+pub(super) enum Operation {
     /// A command, encoded.
-    Write(Bytes),
-    /// A read of this node's map.
-    Read(Read),
+    Write { payload: Bytes, origin: Origin },
+    /// A read of this node's map, for a client.
+    Read { read: Read, token: ClientToken },
+    /// The index at which a peer may read its own map.
+    ReadIndex { token: ForwardToken },
+}
+
+impl Operation {
+    pub(super) const fn is_read(&self) -> bool {
+        match self {
+            Self::Write { .. } => false,
+            Self::Read { .. } | Self::ReadIndex { .. } => true,
+        }
+    }
+
+    /// Whoever asked.
+    pub(super) const fn origin(&self) -> Origin {
+        match self {
+            Self::Write { origin, .. } => *origin,
+            Self::Read { token, .. } => Origin::Client(*token),
+            Self::ReadIndex { token } => Origin::Peer(*token),
+        }
+    }
 }
 
 /// What is read.
@@ -41,18 +60,20 @@ pub(super) enum Read {
     List(ListRequest),
     /// Nothing: only that it could be.
     Barrier,
-    /// The index at which a peer may read its own map.
-    Index,
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A client of this node.
-    Client,
+    Client(ClientToken),
     /// A peer that takes this node for the leader.
-    Peer,
+    Peer(ForwardToken),
 }
+
+/// Names a waiting request inside the table; later ones are larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WaiterId(u64);
 
 /// For what a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +95,8 @@ pub(super) enum Stage {
 /// What a forwarded message was for.
 #[derive(Debug)]
 pub(super) enum ForwardedFor {
-    Write(Token),
-    Reads(Vec<Token>),
+    Write(WaiterId),
+    Reads(Vec<WaiterId>),
 }
 
 /// Ticks since the node started, and how long one is.
@@ -89,14 +110,15 @@ pub(super) struct Clock {
 #[derive(Debug)]
 pub(super) struct Waiting {
     clock: Clock,
-    requests: BTreeMap<Token, Waiter>,
-    deadlines: BTreeSet<(u64, Token)>,
-    parked: BTreeSet<Token>,
-    delayed: Vec<Token>,
-    proposed: BTreeMap<LogIndex, Vec<(Term, Token)>>,
+    requests: BTreeMap<WaiterId, Waiter>,
+    deadlines: BTreeSet<(u64, WaiterId)>,
+    parked: BTreeSet<WaiterId>,
+    delayed: Vec<WaiterId>,
+    proposed: BTreeMap<LogIndex, Vec<(Term, WaiterId)>>,
     forwarded: BTreeMap<ForwardId, ForwardedFor>,
-    confirming: BTreeMap<ReadId, Vec<Token>>,
-    applying: BTreeMap<LogIndex, Vec<Token>>,
+    confirming: BTreeMap<ReadId, Vec<WaiterId>>,
+    applying: BTreeMap<LogIndex, Vec<WaiterId>>,
+    next_waiter: u64,
     next_forward: u64,
     next_read: u64,
 }
@@ -113,6 +135,7 @@ impl Waiting {
             forwarded: BTreeMap::new(),
             confirming: BTreeMap::new(),
             applying: BTreeMap::new(),
+            next_waiter: 0,
             next_forward: 0,
             next_read: 0,
         }
@@ -123,40 +146,40 @@ impl Waiting {
     }
 
     /// Takes a request in; it is parked until the end of the turn.
-    pub(super) fn park(&mut self, token: Token, asked: Asked, origin: Origin, timeout_ms: u64) {
+    pub(super) fn park(&mut self, operation: Operation, timeout_ms: u64) {
+        let id = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
         let deadline_tick = self.clock.now + timeout_ms.div_ceil(self.clock.tick_ms).max(1);
-        let waiter = Waiter { asked, origin, stage: Stage::Parked, timeout_ms, deadline_tick };
-        let known = self.requests.insert(token, waiter);
-        assert!(known.is_none(), "a token names one request");
-        self.deadlines.insert((deadline_tick, token));
-        self.parked.insert(token);
+        self.requests.insert(id, Waiter { operation, stage: Stage::Parked, timeout_ms, deadline_tick });
+        self.deadlines.insert((deadline_tick, id));
+        self.parked.insert(id);
     }
 
     /// A tick has passed: what was delayed is parked again; answers what has waited long enough.
-    pub(super) fn tick(&mut self) -> Vec<(Token, Waiter)> {
+    pub(super) fn tick(&mut self) -> Vec<Waiter> {
         self.clock.now += 1;
-        for token in std::mem::take(&mut self.delayed) {
-            self.set_stage(token, Stage::Parked);
+        for id in std::mem::take(&mut self.delayed) {
+            self.set_stage(id, Stage::Parked);
         }
         let mut over = Vec::new();
-        while let Some((deadline, token)) = self.deadlines.first().copied() {
+        while let Some((deadline, id)) = self.deadlines.first().copied() {
             if deadline > self.clock.now {
                 break;
             }
-            over.push((token, self.finish(token).expect("each deadline belongs to a request that waits")));
+            over.push(self.finish(id).expect("each deadline belongs to a request that waits"));
         }
         over
     }
 
     /// Ends the wait of a request. `None`: it has been answered already.
-    pub(super) fn finish(&mut self, token: Token) -> Option<Waiter> {
-        let waiter = self.requests.remove(&token)?;
-        self.deadlines.remove(&(waiter.deadline_tick, token));
+    pub(super) fn finish(&mut self, id: WaiterId) -> Option<Waiter> {
+        let waiter = self.requests.remove(&id)?;
+        self.deadlines.remove(&(waiter.deadline_tick, id));
         match waiter.stage {
             Stage::Parked => {
-                self.parked.remove(&token);
+                self.parked.remove(&id);
             }
-            Stage::Proposed(id) => self.forget_proposed(id.index, token),
+            Stage::Proposed(entry) => self.forget_proposed(entry.index, id),
             // These lists end with the answer that is due, whether or not their requests still wait.
             Stage::Delayed | Stage::Forwarded | Stage::Confirming | Stage::Applying => {}
         }
@@ -164,14 +187,14 @@ impl Waiting {
     }
 
     /// Ends the wait of all requests.
-    pub(super) fn finish_all(&mut self) -> Vec<(Token, Waiter)> {
-        let tokens: Vec<_> = self.requests.keys().copied().collect();
-        tokens.into_iter().filter_map(|token| Some((token, self.finish(token)?))).collect()
+    pub(super) fn finish_all(&mut self) -> Vec<Waiter> {
+        let ids: Vec<_> = self.requests.keys().copied().collect();
+        ids.into_iter().filter_map(|id| self.finish(id)).collect()
     }
 
     /// What is parked, in the order in which it came.
-    pub(super) fn parked(&self) -> Vec<(Token, &Waiter)> {
-        self.parked.iter().map(|token| (*token, &self.requests[token])).collect()
+    pub(super) fn parked(&self) -> Vec<(WaiterId, &Waiter)> {
+        self.parked.iter().map(|id| (*id, &self.requests[id])).collect()
     }
 
     /// How long a request still waits, in milliseconds: what a leader that is asked for it has.
@@ -179,18 +202,18 @@ impl Waiting {
         (waiter.deadline_tick - self.clock.now) * self.clock.tick_ms
     }
 
-    pub(super) fn get(&self, token: Token) -> Option<&Waiter> {
-        self.requests.get(&token)
+    pub(super) fn get(&self, id: WaiterId) -> Option<&Waiter> {
+        self.requests.get(&id)
     }
 
     /// A parked write became this entry.
-    pub(super) fn proposed(&mut self, token: Token, id: EntryId) {
-        self.set_stage(token, Stage::Proposed(id));
-        self.proposed.entry(id.index).or_default().push((id.term, token));
+    pub(super) fn proposed(&mut self, id: WaiterId, entry: EntryId) {
+        self.set_stage(id, Stage::Proposed(entry));
+        self.proposed.entry(entry.index).or_default().push((entry.term, id));
     }
 
     /// Whoever waits for this index, with the term in which it was proposed.
-    pub(super) fn take_proposed(&mut self, index: LogIndex) -> Vec<(Term, Token)> {
+    pub(super) fn take_proposed(&mut self, index: LogIndex) -> Vec<(Term, WaiterId)> {
         self.proposed.remove(&index).unwrap_or_default()
     }
 
@@ -199,9 +222,9 @@ impl Waiting {
         let id = ForwardId(self.next_forward);
         self.next_forward += 1;
         match &purpose {
-            ForwardedFor::Write(token) => self.set_stage(*token, Stage::Forwarded),
-            ForwardedFor::Reads(tokens) => {
-                tokens.iter().for_each(|token| self.set_stage(*token, Stage::Forwarded))
+            ForwardedFor::Write(waiter) => self.set_stage(*waiter, Stage::Forwarded),
+            ForwardedFor::Reads(waiters) => {
+                waiters.iter().for_each(|waiter| self.set_stage(*waiter, Stage::Forwarded));
             }
         }
         self.forwarded.insert(id, purpose);
@@ -213,26 +236,26 @@ impl Waiting {
     }
 
     /// Parked reads wait for this node's leadership to be confirmed.
-    pub(super) fn confirm(&mut self, tokens: Vec<Token>) -> ReadId {
+    pub(super) fn confirm(&mut self, ids: Vec<WaiterId>) -> ReadId {
         let id = ReadId(self.next_read);
         self.next_read += 1;
-        tokens.iter().for_each(|token| self.set_stage(*token, Stage::Confirming));
-        self.confirming.insert(id, tokens);
+        ids.iter().for_each(|id| self.set_stage(*id, Stage::Confirming));
+        self.confirming.insert(id, ids);
         id
     }
 
-    pub(super) fn take_confirming(&mut self, id: ReadId) -> Vec<Token> {
+    pub(super) fn take_confirming(&mut self, id: ReadId) -> Vec<WaiterId> {
         self.confirming.remove(&id).unwrap_or_default()
     }
 
     /// Reads wait for this index to be applied.
-    pub(super) fn apply_first(&mut self, tokens: Vec<Token>, index: LogIndex) {
-        tokens.iter().for_each(|token| self.set_stage(*token, Stage::Applying));
-        self.applying.entry(index).or_default().extend(tokens);
+    pub(super) fn apply_first(&mut self, ids: Vec<WaiterId>, index: LogIndex) {
+        ids.iter().for_each(|id| self.set_stage(*id, Stage::Applying));
+        self.applying.entry(index).or_default().extend(ids);
     }
 
     /// The reads that waited for no more than this.
-    pub(super) fn take_applied(&mut self, applied: LogIndex) -> Vec<Token> {
+    pub(super) fn take_applied(&mut self, applied: LogIndex) -> Vec<WaiterId> {
         let mut ready = Vec::new();
         while let Some(entry) = self.applying.first_entry().filter(|entry| *entry.key() <= applied) {
             ready.extend(entry.remove());
@@ -242,10 +265,10 @@ impl Waiting {
 
     /// The leader did not take it: again after the next tick, so that a leader that cannot be reached is not asked in
     /// a circle.
-    pub(super) fn delay(&mut self, token: Token) {
-        if self.requests.contains_key(&token) {
-            self.set_stage(token, Stage::Delayed);
-            self.delayed.push(token);
+    pub(super) fn delay(&mut self, id: WaiterId) {
+        if self.requests.contains_key(&id) {
+            self.set_stage(id, Stage::Delayed);
+            self.delayed.push(id);
         }
     }
 
@@ -270,19 +293,19 @@ impl Waiting {
         requests_idle && lists_idle
     }
 
-    fn set_stage(&mut self, token: Token, stage: Stage) {
-        let Some(waiter) = self.requests.get_mut(&token) else { return };
+    fn set_stage(&mut self, id: WaiterId, stage: Stage) {
+        let Some(waiter) = self.requests.get_mut(&id) else { return };
         waiter.stage = stage;
         if stage == Stage::Parked {
-            self.parked.insert(token);
+            self.parked.insert(id);
         } else {
-            self.parked.remove(&token);
+            self.parked.remove(&id);
         }
     }
 
-    fn forget_proposed(&mut self, index: LogIndex, token: Token) {
+    fn forget_proposed(&mut self, index: LogIndex, id: WaiterId) {
         if let Some(waiters) = self.proposed.get_mut(&index) {
-            waiters.retain(|(_, waiter)| *waiter != token);
+            waiters.retain(|(_, waiter)| *waiter != id);
             if waiters.is_empty() {
                 self.proposed.remove(&index);
             }

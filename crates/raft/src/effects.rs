@@ -82,12 +82,12 @@ pub struct Write {
     /// The term and vote to be remembered, if they changed.
     pub hard_state: Option<HardState>,
     /// The entries to be appended.
-    pub append: Append,
+    pub entries: NewEntries,
 }
 
 /// Which entries a write appends. The payloads are with whoever called the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Append {
+pub enum NewEntries {
     /// None: only the hard state.
     Nothing,
     /// Those of the request of this step, from this index to its last. They drop what stood there and behind.

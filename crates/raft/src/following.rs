@@ -5,7 +5,7 @@
 
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, WriteSeq, mark};
 
-use super::effects::{Append, Effects, Halt};
+use super::effects::{Effects, Halt, NewEntries};
 use super::election::Follower;
 use super::log_view::NoTerm;
 use super::message::{AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, ReplyTo, Response};
@@ -67,7 +67,7 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether an entry of the leader's is here too. What is before the base was committed, so it is.
+    /// Whether an entry of the leader's is here too. What is before the log start was committed, so it is.
     fn has(&self, leader: NodeId, theirs: EntryId) -> Result<bool, Halt> {
         match self.log.term_at(theirs.index) {
             Ok(term) if term == theirs.term => Ok(true),
@@ -105,7 +105,7 @@ impl Raft {
             self.log.truncate(first);
         }
         let write = self.promises.write(out);
-        write.append = Append::FromRequest { first };
+        write.entries = NewEntries::FromRequest { first };
         for &entry in &entries[known..] {
             self.log.append(entry, write.seq);
         }

@@ -54,7 +54,7 @@ pub use config::{
     DEFAULT_MAX_APPEND_ENTRIES, DEFAULT_MAX_INFLIGHT_BYTES, DEFAULT_MAX_INFLIGHT_MESSAGES,
     DEFAULT_STREAM_LOSS_CAMPAIGNS, DEFAULT_STREAM_LOSS_DELAY_TICKS,
 };
-pub use effects::{Append, Effects, Halt, Input, ReadId, ReadOutcome, Write};
+pub use effects::{Effects, Halt, Input, NewEntries, ReadId, ReadOutcome, Write};
 pub use log_view::{LogView, NoTerm};
 pub use message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, ReplyTo, Request, RequestVote,
@@ -69,7 +69,7 @@ use replication::Leader;
 /// One node's part in the protocol.
 ///
 /// # Invariants
-/// - The commit index is between the log's base and its end, and never goes back.
+/// - The commit index is between the log's log start and its end, and never goes back.
 /// - After [`Effects::halt`] it must not be stepped again.
 #[derive(Clone, Debug)]
 pub struct Raft {
@@ -122,7 +122,7 @@ impl RoleName {
 }
 
 impl Raft {
-    /// A node after its start: a follower that knows nothing committed but the log's base.
+    /// A node after its start: a follower that knows nothing committed but the log's log start.
     ///
     /// `hard_state` and `log` are what was recovered from the disk, all of it durable. `seed` differs from node to node
     /// and from start to start, or timeouts collapse into lockstep.
@@ -142,7 +142,7 @@ impl Raft {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         Self {
             role: Role::Follower(Follower::without_leader()),
-            commit: log.base().index,
+            commit: log.log_start().index,
             promises: Promises::new(hard_state),
             term_leader: None,
             timer: ElectionTimer::new(&config, &mut rng),
@@ -267,7 +267,7 @@ impl Raft {
 
     /// The first index that the log holds, or would hold.
     pub fn first_index(&self) -> LogIndex {
-        self.log.base().index.next()
+        self.log.log_start().index.next()
     }
 
     /// The last index that is durable here, with all before it.

@@ -2,7 +2,7 @@
 //!
 //! No payload is here. Terms are kept as runs, for there are few of them; sizes are kept per entry, to fill messages.
 //!
-//! What is not here: forgetting the entries that a snapshot covers. The base moves only at a restart.
+//! What is not here: forgetting the entries that a snapshot covers. The log start moves only at a restart.
 
 use std::collections::VecDeque;
 
@@ -11,13 +11,13 @@ use lograft_types::{EntryId, EntryMeta, LogIndex, Term, WriteSeq};
 /// The core's view of the log.
 ///
 /// # Invariants
-/// - Indexes have no gap: the entries are base + 1 ..= last.
+/// - Indexes have no gap: the entries are log_start + 1 ..= last.
 /// - Runs rise in index and in term, and begin with the first entry.
 /// - Entries up to `persisted` are durable; those behind it are covered by `pending`, whose writes and indexes rise and
 ///   end with the last entry.
 #[derive(Clone, Debug)]
 pub struct LogView {
-    base: EntryId,
+    log_start: EntryId,
     runs: VecDeque<Run>,
     sizes_bytes: VecDeque<u32>,
     persisted: LogIndex,
@@ -41,7 +41,7 @@ struct PendingWrite {
 /// Why an index has no term here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoTerm {
-    /// It is before the base: it was committed, and is gone.
+    /// It is before the log start: it was committed, and is gone.
     #[error("the log begins behind this index")]
     Compacted,
     /// It is behind the last entry.
@@ -53,13 +53,13 @@ impl LogView {
     /// A log as it was recovered: all of it is durable.
     ///
     /// # Panics
-    /// If the entries do not follow `base` without a gap, or their terms go back.
-    pub fn new(base: EntryId, entries: impl IntoIterator<Item = EntryMeta>) -> Self {
+    /// If the entries do not follow `log_start` without a gap, or their terms go back.
+    pub fn new(log_start: EntryId, entries: impl IntoIterator<Item = EntryMeta>) -> Self {
         let mut log = Self {
-            base,
+            log_start,
             runs: VecDeque::new(),
             sizes_bytes: VecDeque::new(),
-            persisted: base.index,
+            persisted: log_start.index,
             pending: VecDeque::new(),
         };
         for entry in entries {
@@ -70,14 +70,14 @@ impl LogView {
     }
 
     /// The entry before the first.
-    pub fn base(&self) -> EntryId {
-        self.base
+    pub fn log_start(&self) -> EntryId {
+        self.log_start
     }
 
-    /// The last entry; the base if there is none.
+    /// The last entry; the log start if there is none.
     pub fn last(&self) -> EntryId {
-        let term = self.runs.back().map_or(self.base.term, |run| run.term);
-        EntryId::new(term, self.base.index.plus(self.sizes_bytes.len() as u64))
+        let term = self.runs.back().map_or(self.log_start.term, |run| run.term);
+        EntryId::new(term, self.log_start.index.plus(self.sizes_bytes.len() as u64))
     }
 
     /// The last entry that is known to be durable, with all before it.
@@ -85,22 +85,22 @@ impl LogView {
         self.persisted
     }
 
-    /// The term of the entry at an index, or of the base.
+    /// The term of the entry at an index, or of the log start.
     ///
     /// # Errors
     /// If there is none: never taken for a term (0 is the term of the origin and of nothing else).
     pub fn term_at(&self, index: LogIndex) -> Result<Term, NoTerm> {
-        if index < self.base.index {
+        if index < self.log_start.index {
             return Err(NoTerm::Compacted);
         }
         if index > self.last().index {
             return Err(NoTerm::Unavailable);
         }
         let runs_before = self.runs.partition_point(|run| run.first <= index);
-        Ok(runs_before.checked_sub(1).map_or(self.base.term, |run| self.runs[run].term))
+        Ok(runs_before.checked_sub(1).map_or(self.log_start.term, |run| self.runs[run].term))
     }
 
-    /// The last entry at or before `index` whose term is at most `term`; the base if there is none.
+    /// The last entry at or before `index` whose term is at most `term`; the log start if there is none.
     ///
     /// Whose log has `term` at `index` agrees with this one nowhere between the answer and `index` (terms never fall
     /// along a log): a whole term is skipped in one step.
@@ -115,13 +115,17 @@ impl LogView {
             }
             index = run.first.prev().expect("an entry has an index above 0");
         }
-        self.base
+        self.log_start
     }
 
     /// The entries from `first` on, within both bounds; at least one if there is one.
     pub fn entries(&self, first: LogIndex, max_entries: usize, max_bytes: usize) -> Vec<EntryMeta> {
-        assert!(first > self.base.index, "entry {first} is gone: the log begins behind {}", self.base.index);
-        let skip = first.distance_from(self.base.index.next()).expect("first is behind the base");
+        assert!(
+            first > self.log_start.index,
+            "entry {first} is gone: the log begins behind {}",
+            self.log_start.index
+        );
+        let skip = first.distance_from(self.log_start.index.next()).expect("first is behind the log start");
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.sizes_bytes.len());
         let mut run = self.runs.partition_point(|run| run.first <= first).saturating_sub(1);
         let mut bytes = 0_usize;
@@ -151,8 +155,8 @@ impl LogView {
     /// Drops the entry at `first` and all behind it. What an earlier write brought there will not become durable, nor
     /// will the end of that write say anything about the entries that come in its place.
     pub(super) fn truncate(&mut self, first: LogIndex) {
-        assert!(first > self.base.index, "the base cannot be dropped");
-        let kept = first.distance_from(self.base.index.next()).expect("first is behind the base");
+        assert!(first > self.log_start.index, "the log start cannot be dropped");
+        let kept = first.distance_from(self.log_start.index.next()).expect("first is behind the log start");
         self.sizes_bytes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         while self.runs.back().is_some_and(|run| run.first >= first) {
             self.runs.pop_back();

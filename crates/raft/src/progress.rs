@@ -146,7 +146,7 @@ impl Progress {
             State::Probe { outstanding }
                 if *outstanding == Some(request_id) || match_index.next() >= self.next_index =>
             {
-                self.next_index = self.match_index.max(log.base().index).next();
+                self.next_index = self.match_index.max(log.log_start().index).next();
                 self.state = State::Replicate(InFlight::default());
             }
             // The answer to a heartbeat: it says nothing of where the probe looks.
@@ -186,7 +186,7 @@ impl Progress {
         } else {
             log.last_at_most(conflict.term, conflict.index).index.next()
         };
-        let lowest = self.match_index.max(log.base().index).next();
+        let lowest = self.match_index.max(log.log_start().index).next();
         let highest = self.next_index.prev().expect("the next index is above the match");
         // A peer whose durable log went back has lost its disk; it is not helped by being sent what it acknowledged.
         if highest >= lowest {
@@ -273,7 +273,7 @@ impl Progress {
     fn message_at_next(&mut self, log: &LogView, entries: Vec<EntryMeta>, says: LeaderSays) -> AppendEntries {
         let prev = self.next_index.prev().expect("the next index is above the match");
         let term =
-            log.term_at(prev).expect("the next index is at most one past the log, and behind its base");
+            log.term_at(prev).expect("the next index is at most one past the log, and behind its start");
         self.message(EntryId::new(term, prev), entries, says)
     }
 

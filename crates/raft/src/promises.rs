@@ -15,7 +15,7 @@ use lograft_types::{EntryId, HardState, Term, WriteSeq, mark};
 
 use super::effects::{Effects, Write};
 use super::message::{AppendEntriesResponse, AppendResult, Outgoing, Response};
-use super::{Append, RequestVoteResponse};
+use super::{NewEntries, RequestVoteResponse};
 
 /// The hard state, the numbers of writes, and the messages that wait for them.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ impl Promises {
     pub(super) fn write<'a>(&mut self, out: &'a mut Effects) -> &'a mut Write {
         out.write.get_or_insert_with(|| {
             self.last_write = self.last_write.next();
-            Write { seq: self.last_write, hard_state: None, append: Append::Nothing }
+            Write { seq: self.last_write, hard_state: None, entries: NewEntries::Nothing }
         })
     }
 

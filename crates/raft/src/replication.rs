@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, mark};
 
-use super::effects::{Append, Effects};
+use super::effects::{Effects, NewEntries};
 use super::message::{AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, Request};
 use super::progress::{LeaderSays, Progress};
 use super::quorum::VoteResult;
@@ -57,7 +57,7 @@ impl Raft {
             Role::Leader(Leader { peers, first_own, since_heartbeat_ticks: 0, reads: Reads::default() });
         let id = EntryId::new(self.term(), first_own);
         let write = self.promises.write(out);
-        write.append = Append::NoOp { id };
+        write.entries = NewEntries::NoOp { id };
         self.log.append(EntryMeta { id, size_bytes: 0 }, write.seq);
         self.send_entries(out);
     }
@@ -69,7 +69,7 @@ impl Raft {
         }
         let term = self.term();
         let write = self.promises.write(out);
-        write.append = Append::Proposals { first: EntryId::new(term, self.log.last().index.next()) };
+        write.entries = NewEntries::Proposals { first: EntryId::new(term, self.log.last().index.next()) };
         for &size_bytes in sizes_bytes {
             let id = EntryId::new(term, self.log.last().index.next());
             self.log.append(EntryMeta { id, size_bytes }, write.seq);

@@ -254,7 +254,7 @@ impl Writer {
         self.log.append_write(&write).expect("there is room");
         match self.chance.below(10) {
             0..7 => drop(self.log.flush().expect("the disk is in order")),
-            7 => self.log.mark().expect("the disk is in order"),
+            7 => self.log.write_sync_marker().expect("the disk is in order"),
             _ => {}
         }
         self.log.prepare_next().expect("there is room");
@@ -264,7 +264,7 @@ impl Writer {
 
     /// Everything is flushed, and proved by a record behind it.
     fn prove(&mut self) {
-        self.log.mark().expect("the disk is in order");
+        self.log.write_sync_marker().expect("the disk is in order");
         self.ledger.flushed(self.seq);
     }
 

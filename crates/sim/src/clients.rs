@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use lograft_kv::{Command, Effect, Page};
-use lograft_node::{Answer, Consistency, ListRequest, Reply, Request, RequestError, Token};
+use lograft_node::{
+    ClientRequest, ClientResponse, ClientToken, Consistency, ListRequest, RequestError, ResponseBody,
+};
 use lograft_types::Revision;
 
 use super::chance::Chance;
@@ -19,9 +21,9 @@ use super::{Violation, ensure};
 
 /// A request that was asked and not answered.
 #[derive(Clone, Debug)]
-struct Asked {
+struct OpenRequest {
     node: usize,
-    request: Request,
+    request: ClientRequest,
     /// The newest revision that somebody had heard of when it was asked.
     floor: Revision,
     /// When, on the history's clock.
@@ -36,7 +38,7 @@ pub(super) struct Clients {
     pub(super) history: History,
     /// The newest revision that was read at each node in its present life.
     read_at: BTreeMap<usize, Revision>,
-    waiting: BTreeMap<Token, Asked>,
+    waiting: BTreeMap<ClientToken, OpenRequest>,
     /// The newest revision in a linearizable answer.
     heard: Revision,
     /// Writes that were said to have had no effect, ever.
@@ -78,28 +80,28 @@ impl Clients {
     }
 
     /// Whether this one waits for an answer.
-    pub(super) fn waits(&self, token: Token) -> bool {
+    pub(super) fn waits(&self, token: ClientToken) -> bool {
         self.waiting.contains_key(&token)
     }
 
     /// A client asks a node.
-    pub(super) fn ask(&mut self, token: Token, node: usize, request: Request) {
+    pub(super) fn ask(&mut self, token: ClientToken, node: usize, request: ClientRequest) {
         let moment = self.history.now();
-        self.waiting.insert(token, Asked { node, request, floor: self.heard, moment });
+        self.waiting.insert(token, OpenRequest { node, request, floor: self.heard, moment });
     }
 
     /// The node is gone: whoever asked it will never hear.
     pub(super) fn forget(&mut self, node: usize) {
         self.read_at.remove(&node);
         for (_, asked) in self.waiting.extract_if(.., |_, asked| asked.node == node) {
-            if let Request::Write(command) = &asked.request {
+            if let ClientRequest::Write(command) = &asked.request {
                 self.history.never_heard(command.key(), asked.moment, written(command));
             }
         }
     }
 
     /// Draws a request. The token makes the values of all Sets different.
-    pub(super) fn draw(&mut self, token: Token, model: &Model, scenario: &Scenario) -> Request {
+    pub(super) fn draw(&mut self, token: ClientToken, model: &Model, scenario: &Scenario) -> ClientRequest {
         let key = key_of(self.chance.below(scenario.keys));
         let consistency =
             if self.chance.percent(70) { Consistency::Linearizable } else { Consistency::Serializable };
@@ -109,13 +111,13 @@ impl Clients {
                 let condition = self.draw_condition(&key, model);
                 self.set(token, key, Some(condition), scenario)
             }
-            50..57 => Request::Write(Command::Delete { key, if_mod_revision: None }),
+            50..57 => ClientRequest::Write(Command::Delete { key, if_mod_revision: None }),
             57..62 => {
                 let condition = self.draw_condition(&key, model);
-                Request::Write(Command::Delete { key, if_mod_revision: Some(condition) })
+                ClientRequest::Write(Command::Delete { key, if_mod_revision: Some(condition) })
             }
-            62..88 => Request::Get { key, consistency },
-            88..96 => Request::List(ListRequest {
+            62..88 => ClientRequest::Get { key, consistency },
+            88..96 => ClientRequest::List(ListRequest {
                 prefix: Bytes::from_static(b"k"),
                 start_after: if self.chance.percent(50) { key } else { Bytes::new() },
                 limit: u32::try_from(self.chance.between(1, 8)).expect("it is small"),
@@ -123,21 +125,21 @@ impl Clients {
                 keys_only: self.chance.percent(30),
                 consistency,
             }),
-            _ => Request::Barrier,
+            _ => ClientRequest::Barrier,
         }
     }
 
     /// A Set whose value nobody else writes.
     pub(super) fn set(
         &mut self,
-        token: Token,
+        token: ClientToken,
         key: Bytes,
         if_mod_revision: Option<Revision>,
         scenario: &Scenario,
-    ) -> Request {
+    ) -> ClientRequest {
         let filling = "x".repeat(self.chance.index(usize::try_from(scenario.value_bytes).unwrap_or(0) + 1));
         let value = Bytes::from(format!("v{}{filling}", token.0));
-        Request::Write(Command::Set { key, value, if_mod_revision })
+        ClientRequest::Write(Command::Set { key, value, if_mod_revision })
     }
 
     fn draw_condition(&mut self, key: &Bytes, model: &Model) -> Revision {
@@ -158,8 +160,8 @@ impl Clients {
     /// A client hears.
     pub(super) fn answered(
         &mut self,
-        token: Token,
-        result: &Result<Answer, RequestError>,
+        token: ClientToken,
+        result: &Result<ClientResponse, RequestError>,
         model: &Model,
     ) -> Result<(), Violation> {
         let asked = self.waiting.remove(&token);
@@ -173,27 +175,32 @@ impl Clients {
         }
     }
 
-    fn check(&mut self, asked: &Asked, answer: &Answer, model: &Model) -> Result<(), Violation> {
+    fn check(
+        &mut self,
+        asked: &OpenRequest,
+        answer: &ClientResponse,
+        model: &Model,
+    ) -> Result<(), Violation> {
         let at = answer.header.revision;
         ensure!(at <= model.revision(), "{asked:?} was answered from the future: {answer:?}");
-        let true_here = match (&asked.request, &answer.reply) {
-            (Request::Write(command), Reply::Applied(outcome)) => {
+        let true_here = match (&asked.request, &answer.body) {
+            (ClientRequest::Write(command), ResponseBody::Applied(outcome)) => {
                 self.acknowledged += 1;
                 self.check_claim(asked, &outcome.effect, at)?;
                 at == outcome.revision && model.explains(command, outcome)
             }
-            (Request::Get { key, .. }, Reply::Got(got)) => {
+            (ClientRequest::Get { key, .. }, ResponseBody::Got(got)) => {
                 let there = model.get(key, at);
                 let keys_fit = got.as_ref().is_none_or(|got| got.key == *key);
                 keys_fit && got.as_ref().map(|got| &got.stored) == there
             }
-            (Request::List(list), Reply::Listed(page)) => *page == model.list(list, at),
-            (Request::Barrier, Reply::Reached) => true,
+            (ClientRequest::List(list), ResponseBody::Listed(page)) => *page == model.list(list, at),
+            (ClientRequest::Barrier, ResponseBody::Reached) => true,
             _ => false,
         };
         ensure!(true_here, "{asked:?} was answered with what never was: {answer:?}");
-        self.remember(asked, &answer.reply);
-        if !matches!(asked.request, Request::Write(_)) {
+        self.remember(asked, &answer.body);
+        if !matches!(asked.request, ClientRequest::Write(_)) {
             let read_at = self.read_at.entry(asked.node).or_insert(Revision::EMPTY_STORE);
             ensure!(at >= *read_at, "{asked:?} was answered with less than before at its node: {answer:?}");
             *read_at = at;
@@ -205,18 +212,18 @@ impl Clients {
         Ok(())
     }
 
-    fn remember(&mut self, asked: &Asked, reply: &Reply) {
+    fn remember(&mut self, asked: &OpenRequest, reply: &ResponseBody) {
         match (&asked.request, reply) {
-            (Request::Write(command), Reply::Applied(outcome)) => {
+            (ClientRequest::Write(command), ResponseBody::Applied(outcome)) => {
                 if let Some(deed) = Deed::of_effect(written(command), &outcome.effect) {
                     self.history.heard(command.key(), asked.moment, deed);
                 }
             }
-            (Request::Get { key, consistency: Consistency::Linearizable }, Reply::Got(got)) => {
+            (ClientRequest::Get { key, consistency: Consistency::Linearizable }, ResponseBody::Got(got)) => {
                 let value = got.as_ref().map(|got| got.stored.value.clone());
                 self.history.heard(key, asked.moment, Deed::Read(value));
             }
-            (Request::List(list), Reply::Listed(page)) if is_linearizable(&asked.request) => {
+            (ClientRequest::List(list), ResponseBody::Listed(page)) if is_linearizable(&asked.request) => {
                 self.remember_list(asked.moment, list, page);
             }
             _ => {}
@@ -245,7 +252,7 @@ impl Clients {
     }
 
     /// An effective write's revision is its own.
-    fn check_claim(&mut self, asked: &Asked, effect: &Effect, at: Revision) -> Result<(), Violation> {
+    fn check_claim(&mut self, asked: &OpenRequest, effect: &Effect, at: Revision) -> Result<(), Violation> {
         let effective = match effect {
             Effect::Set { .. } => true,
             Effect::Deleted { prev } => prev.is_some(),
@@ -258,8 +265,8 @@ impl Clients {
         Ok(())
     }
 
-    fn check_error(&mut self, asked: &Asked, error: &RequestError) -> Result<(), Violation> {
-        let Request::Write(command) = &asked.request else {
+    fn check_error(&mut self, asked: &OpenRequest, error: &RequestError) -> Result<(), Violation> {
+        let ClientRequest::Write(command) = &asked.request else {
             let unknown = matches!(error, RequestError::UnknownOutcome { .. });
             ensure!(!unknown, "{asked:?} is a read, and its outcome is called unknown");
             return Ok(());
@@ -287,10 +294,10 @@ fn written(command: &Command) -> Option<Bytes> {
     }
 }
 
-fn is_linearizable(request: &Request) -> bool {
+fn is_linearizable(request: &ClientRequest) -> bool {
     match request {
-        Request::Write(_) | Request::Barrier => true,
-        Request::Get { consistency, .. } | Request::List(ListRequest { consistency, .. }) => {
+        ClientRequest::Write(_) | ClientRequest::Barrier => true,
+        ClientRequest::Get { consistency, .. } | ClientRequest::List(ListRequest { consistency, .. }) => {
             *consistency == Consistency::Linearizable
         }
     }

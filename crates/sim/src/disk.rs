@@ -120,8 +120,8 @@ impl Disk {
     }
 
     /// The node is idle, or stops: the tail is proved.
-    pub(super) fn mark(&mut self) -> LogReport {
-        match self.log_mut().mark() {
+    pub(super) fn write_sync_marker(&mut self) -> LogReport {
+        match self.log_mut().write_sync_marker() {
             Ok(()) => self.flush(),
             Err(error) => self.report(Some(error.to_string())),
         }
@@ -134,10 +134,10 @@ impl Disk {
 
     fn report(&self, failed: Option<String>) -> LogReport {
         let log = self.log();
-        let space = log.budget();
+        let space = log.credit();
         LogReport {
             persisted: self.persisted,
-            budget_bytes: space.budget_bytes,
+            credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
             log_size_bytes: log.size_bytes(),
             failed,

@@ -10,20 +10,20 @@ use lograft_types::{Entry, EntryId, EntryMeta, HardState, LogIndex, LogWrite, Wr
 
 use super::Violation;
 
-/// What a log holds: the term and the vote, and the entries behind a base.
+/// What a log holds: the term and the vote, and the entries behind a log start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) hard_state: HardState,
-    base: EntryId,
+    log_start: EntryId,
     entries: Vec<Entry>,
 }
 
 impl Image {
     /// What an opened log holds.
     pub(super) fn of<O: Os>(log: &Log<O>, recovered: &Recovered) -> Result<Self, Violation> {
-        let &Recovered { hard_state, base, .. } = recovered;
+        let &Recovered { hard_state, log_start, .. } = recovered;
         let entries = match recovered.entries.last() {
-            Some(last) => log.reader().read(base.index.next(), last.id.index, usize::MAX),
+            Some(last) => log.reader().read(log_start.index.next(), last.id.index, usize::MAX),
             None => Ok(Vec::new()),
         };
         let entries =
@@ -34,30 +34,30 @@ impl Image {
         if entries.len() != recovered.entries.len() || !entries.iter().zip(&recovered.entries).all(agrees) {
             return Err(Violation::new("what can be read is not what recovery has told"));
         }
-        Ok(Self { hard_state, base, entries })
+        Ok(Self { hard_state, log_start, entries })
     }
 
     pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
-        let place = index.distance_from(self.base.index)?.checked_sub(1)?;
+        let place = index.distance_from(self.log_start.index)?.checked_sub(1)?;
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// Whether this entry, or the base, is there.
+    /// Whether this entry, or the log start, is there.
     pub(super) fn holds(&self, id: EntryId) -> bool {
-        id == self.base || self.entry(id.index).is_some_and(|entry| entry.id == id)
+        id == self.log_start || self.entry(id.index).is_some_and(|entry| entry.id == id)
     }
 
-    /// The last entry, or the base.
+    /// The last entry, or the log start.
     pub(super) fn last(&self) -> EntryId {
-        self.entries.last().map_or(self.base, |entry| entry.id)
+        self.entries.last().map_or(self.log_start, |entry| entry.id)
     }
 
     pub(super) fn last_index(&self) -> LogIndex {
         self.last().index
     }
 
-    pub(super) fn base(&self) -> EntryId {
-        self.base
+    pub(super) fn log_start(&self) -> EntryId {
+        self.log_start
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -65,9 +65,9 @@ impl Image {
     }
 
     fn put(&mut self, entry: &Entry) {
-        let place = entry.id.index.distance_from(self.base.index).and_then(|place| place.checked_sub(1));
+        let place = entry.id.index.distance_from(self.log_start.index).and_then(|place| place.checked_sub(1));
         let place = place.and_then(|place| usize::try_from(place).ok());
-        self.entries.truncate(place.expect("entries stand behind the base"));
+        self.entries.truncate(place.expect("entries stand behind the log start"));
         self.entries.push(entry.clone());
     }
 
@@ -89,8 +89,8 @@ impl Image {
                 }
                 false
             }
-            Written::Reset(_, base) => {
-                self.base = *base;
+            Written::Reset(_, log_start) => {
+                self.log_start = *log_start;
                 self.entries.clear();
                 enough(self)
             }
@@ -152,8 +152,8 @@ impl Ledger {
     }
 
     /// The log is told to drop all entries, behind this write.
-    pub(super) fn reset(&mut self, behind: WriteSeq, base: EntryId) {
-        self.put(Written::Reset(behind, base));
+    pub(super) fn reset(&mut self, behind: WriteSeq, log_start: EntryId) {
+        self.put(Written::Reset(behind, log_start));
     }
 
     fn put(&mut self, written: Written) {
@@ -207,7 +207,7 @@ impl Ledger {
 impl Image {
     /// Term, vote and reach, without payloads.
     pub(super) fn in_short(&self) -> String {
-        let Self { hard_state, base, entries } = self;
-        format!("{hard_state:?} and {} entries behind {base} up to {}", entries.len(), self.last())
+        let Self { hard_state, log_start, entries } = self;
+        format!("{hard_state:?} and {} entries behind {log_start} up to {}", entries.len(), self.last())
     }
 }

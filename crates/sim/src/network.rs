@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lograft_node::{Envelope, ForwardAnswer, ForwardId, ForwardedRequest, PeerRequest, RequestError};
+use lograft_node::{Envelope, ForwardId, ForwardRequest, ForwardResponse, PeerRequest, RequestError};
 use lograft_raft::Response;
 
 use super::chance::Chance;
@@ -23,8 +23,8 @@ pub(super) struct Packet {
 pub(super) enum Body {
     Request { envelope: Envelope, request: PeerRequest },
     Response { envelope: Envelope, response: Response },
-    Forward { asker: Asker, request: ForwardedRequest, timeout_ms: u64 },
-    ForwardAnswer { asker: Asker, result: Result<ForwardAnswer, RequestError> },
+    Forward { asker: Asker, request: ForwardRequest, timeout_ms: u64 },
+    ForwardResponse { asker: Asker, result: Result<ForwardResponse, RequestError> },
 }
 
 /// Who forwarded something, in which of its lives.
@@ -39,7 +39,7 @@ impl Packet {
     /// If this packet is lost, so is what this asker forwarded.
     pub(super) fn asker(&self) -> Option<Asker> {
         match &self.body {
-            Body::Forward { asker, .. } | Body::ForwardAnswer { asker, .. } => Some(*asker),
+            Body::Forward { asker, .. } | Body::ForwardResponse { asker, .. } => Some(*asker),
             Body::Request { .. } | Body::Response { .. } => None,
         }
     }

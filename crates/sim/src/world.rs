@@ -20,7 +20,9 @@ use super::scenario::{ELECTION_TICKS, ELECTION_US, Fault, Scenario, TICK_MS};
 use super::trace::Trace;
 use super::{Summary, Violation, ensure};
 use lograft_node::Limits;
-use lograft_node::{Event, ForwardFailure, HaltReason, Load, Node, NodeConfig, RoleName, Token};
+use lograft_node::{
+    ClientToken, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node, NodeConfig, RoleName,
+};
 use lograft_raft as raft;
 use lograft_raft::{AppendEntries, ReplyTo};
 use lograft_storage::LogReport;
@@ -147,7 +149,7 @@ pub(super) struct World<'t> {
     /// Who was asked for a vote by whom, in which term.
     votes_asked: BTreeSet<(usize, NodeId, Term)>,
     /// Forwarded requests at the node that was asked.
-    forwarded: BTreeMap<Token, (usize, Asker)>,
+    forwarded: BTreeMap<ForwardToken, (usize, Asker)>,
     /// Forwarded requests at the node that asks.
     awaited: BTreeSet<Asker>,
     next_number: u64,
@@ -391,7 +393,7 @@ impl<'t> World<'t> {
         if machine.flush_will_fail {
             machine.disk.fail_next_flush();
         }
-        let report = if proves_tail { machine.disk.mark() } else { machine.disk.flush() };
+        let report = if proves_tail { machine.disk.write_sync_marker() } else { machine.disk.flush() };
         let failed = report.failed.is_some();
         ensure!(
             !failed || machine.flush_will_fail || machine.disk_is_full || machine.disk_stops,
@@ -399,9 +401,9 @@ impl<'t> World<'t> {
             at + 1
         );
         self.note(|| {
-            let LogReport { persisted, budget_bytes, disk_full, .. } = &report;
+            let LogReport { persisted, credit_bytes, disk_full, .. } = &report;
             format!(
-                "n{} flushed write {persisted}, room {budget_bytes}, full {disk_full}, failed {failed}",
+                "n{} flushed write {persisted}, room {credit_bytes}, full {disk_full}, failed {failed}",
                 at + 1
             )
         });
@@ -434,7 +436,7 @@ impl<'t> World<'t> {
         let burst = self.clients.chance().between(1, self.scenario.request_burst);
         for _ in 0..burst {
             let at = self.clients.chance().index(self.machines.len());
-            let token = Token(self.number());
+            let token = ClientToken(self.number());
             let timeout_ms = self.clients.chance().between(10, self.scenario.request_timeout_ms);
             let request = self.clients.draw(token, &self.checks.model, &self.scenario);
             if self.machines[at].node.is_some() {

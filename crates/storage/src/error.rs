@@ -87,12 +87,12 @@ pub enum LogError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The log no longer holds the entry.
-    #[error("entry {index} is gone: the log begins behind {base}")]
+    #[error("entry {index} is gone: the log begins behind {log_start}")]
     Gone {
         /// The entry.
         index: LogIndex,
         /// Where the log begins.
-        base: LogIndex,
+        log_start: LogIndex,
     },
     /// The log does not reach so far, or no longer.
     #[error("there is no entry {index}: the log ends at {last}")]

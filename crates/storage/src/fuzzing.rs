@@ -26,7 +26,7 @@ pub use segment::segment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     hard_state: HardState,
-    base: EntryId,
+    log_start: EntryId,
     entries: Vec<Entry>,
 }
 
@@ -36,19 +36,19 @@ impl Content {
     /// # Panics
     /// If the two do not agree.
     fn of(log: &Log<MemOs>, recovered: &Recovered) -> Self {
-        let entries = all(log, recovered.base);
+        let entries = all(log, recovered.log_start);
         let metas = entries.iter().map(|entry| EntryMeta {
             id: entry.id,
             size_bytes: u32::try_from(entry.payload.len()).expect("payloads are smaller than segments"),
         });
         assert!(metas.eq(recovered.entries.iter().copied()), "the reader and the recovery agree");
-        let mut before = recovered.base;
+        let mut before = recovered.log_start;
         for Entry { id, .. } in &entries {
             assert!(id.index == before.index.next() && id.term >= before.term, "{id} behind {before}");
             before = *id;
         }
         assert_eq!(log.last(), before, "the log ends with its last entry");
-        Self { hard_state: recovered.hard_state, base: recovered.base, entries }
+        Self { hard_state: recovered.hard_state, log_start: recovered.log_start, entries }
     }
 }
 

@@ -98,7 +98,7 @@ impl<O: Os> Records<O> {
                         }
                         RecordKind::Entry(_)
                         | RecordKind::Reset
-                        | RecordKind::Mark
+                        | RecordKind::SyncMarker
                         | RecordKind::SegmentEnd => None,
                     };
                     let inspected = InspectedRecord {

@@ -33,7 +33,7 @@ mod writer;
 
 pub use directory::{Directory, DirectoryError, Meta};
 pub use error::{LogError, ReadError};
-pub use log::{Log, LogOptions, Recovered, Space};
+pub use log::{Credit, Log, LogOptions, Recovered};
 pub use lograft_os::{Os, RealOs};
 pub use reader::LogReader;
 pub use record::{RecordKind, record_size_bytes};

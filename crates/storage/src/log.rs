@@ -9,9 +9,9 @@
 //! by step.
 //!
 //! # Room
-//! A write that was accepted must not fail for want of room. [`Log::budget`] says how many bytes of records may still be
+//! A write that was accepted must not fail for want of room. [`Log::credit`] says how many bytes of records may still be
 //! handed in; a reserve is kept back for terms, votes and a new leader's first entry, which are written beside the
-//! budget.
+//! credit.
 //!
 //! Caveats: segments are not removed yet, so the log grows. On a disk that stays full, terms and votes use the
 //! reserve up in the end (48 bytes each); then the log fails with [`LogError::NoRoom`].
@@ -66,8 +66,8 @@ pub struct Recovered {
     /// The term and the vote.
     pub hard_state: HardState,
     /// The entry behind which the log begins.
-    pub base: EntryId,
-    /// The entries behind the base.
+    pub log_start: EntryId,
+    /// The entries behind the log start.
     pub entries: Vec<EntryMeta>,
     /// The number that the first write has to have.
     pub next_write: WriteSeq,
@@ -77,11 +77,11 @@ pub struct Recovered {
 
 /// How much may be handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub struct Credit {
     /// So many bytes of records (see [`record_size_bytes`]) behind what was appended fit for certain. Terms, votes and
     /// entries without a command come out of the reserve and do not count.
-    pub budget_bytes: u64,
-    /// The next segment could not be prepared: when the budget is used up there is no more.
+    pub credit_bytes: u64,
+    /// The next segment could not be prepared: when the credit is used up there is no more.
     pub disk_full: bool,
 }
 
@@ -199,17 +199,17 @@ impl<O: Os> Log<O> {
         self.put_entries(entries)
     }
 
-    /// Drops all entries: the log begins behind `base`, as after an installed snapshot.
+    /// Drops all entries: the log begins behind `log_start`, as after an installed snapshot.
     ///
     /// # Errors
     /// As [`Self::append_write`].
-    pub fn reset(&mut self, base: EntryId) -> Result<(), LogError> {
+    pub fn reset(&mut self, log_start: EntryId) -> Result<(), LogError> {
         self.check_open()?;
-        plausible(base).map_err(LogError::OutOfOrder)?;
+        plausible(log_start).map_err(LogError::OutOfOrder)?;
         self.make_room([record_size_bytes(0)].into_iter())?;
-        self.put(RecordKind::Reset, base.index, base.term, &[])?;
-        self.state.reset(base);
-        self.locked().reset(base.index);
+        self.put(RecordKind::Reset, log_start.index, log_start.term, &[])?;
+        self.state.reset(log_start);
+        self.locked().reset(log_start.index);
         Ok(())
     }
 
@@ -232,28 +232,28 @@ impl<O: Os> Log<O> {
     ///
     /// # Errors
     /// As [`Self::flush`].
-    pub fn mark(&mut self) -> Result<(), LogError> {
+    pub fn write_sync_marker(&mut self) -> Result<(), LogError> {
         self.flush()?;
         let spare = self.options.reserve_bytes / 2 + MARK_BYTES;
         let is_scarce = self.prepared.is_empty() && self.active.free_bytes() < spare;
-        if self.active.last_kind == RecordKind::Mark || is_scarce {
+        if self.active.last_kind == RecordKind::SyncMarker || is_scarce {
             return Ok(());
         }
         self.make_room([MARK_BYTES].into_iter())?;
         let last = self.state.last();
-        self.put(RecordKind::Mark, last.index, last.term, &[])?;
+        self.put(RecordKind::SyncMarker, last.index, last.term, &[])?;
         self.flush()?;
         Ok(())
     }
 
     /// How much may be handed in behind what was appended.
-    pub fn budget(&self) -> Space {
+    pub fn credit(&self) -> Credit {
         let room = match self.prepared.first() {
             // However the rest of the active segment is used, all of this fits behind it.
             Some(next) => capacity(next.header.size_bytes),
             None => self.active.free_bytes(),
         };
-        Space { budget_bytes: room.saturating_sub(self.options.reserve_bytes), disk_full: self.disk_full }
+        Credit { credit_bytes: room.saturating_sub(self.options.reserve_bytes), disk_full: self.disk_full }
     }
 
     /// The bytes of all segment files.
@@ -267,7 +267,7 @@ impl<O: Os> Log<O> {
         self.written
     }
 
-    /// The last entry, or the base.
+    /// The last entry, or the log start.
     pub fn last(&self) -> EntryId {
         self.state.last()
     }
@@ -467,8 +467,8 @@ impl<O: Os> Log<O> {
         let SegmentHeader { id, seed, .. } = self.active.header;
         let id = u32::try_from(id).expect("a log has fewer than 2^32 segments");
         self.locked().add_segment(id, seed);
-        let (base, hard_state) = (self.state.base, self.state.hard_state);
-        let start = SegmentStart { prev_segment, prev_segment_crc, base, hard_state };
+        let (log_start, hard_state) = (self.state.log_start, self.state.hard_state);
+        let start = SegmentStart { prev_segment, prev_segment_crc, log_start, hard_state };
         let last = self.state.last();
         self.put_here(RecordKind::SegmentStart, last.index.next(), last.term, &start.encode())?;
         Ok(())

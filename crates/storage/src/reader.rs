@@ -29,10 +29,10 @@ pub(super) struct Slot {
     payload_len: u32,
 }
 
-/// Where the entries stand: those from `base` + 1 on.
+/// Where the entries stand: those from `log_start` + 1 on.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    base: LogIndex,
+    log_start: LogIndex,
     slots: Vec<Slot>,
     /// The seeds of the segments, by id − 1.
     seeds: Vec<u32>,
@@ -63,12 +63,12 @@ impl Index {
         self.slots.len()
     }
 
-    pub(super) fn reset(&mut self, base: LogIndex) {
-        self.base = base;
+    pub(super) fn reset(&mut self, log_start: LogIndex) {
+        self.log_start = log_start;
         self.slots.clear();
     }
 
-    /// Puts an entry at an index that is behind the base and at most one past the end; drops what stands behind it.
+    /// Puts an entry at an index that is behind the log start and at most one past the end; drops what stands behind it.
     pub(super) fn put(&mut self, index: LogIndex, slot: Slot) {
         let position = self.position(index).expect("entries are checked before they are placed");
         assert!(position <= self.slots.len(), "entries are consecutive");
@@ -87,12 +87,12 @@ impl Index {
     }
 
     fn position(&self, index: LogIndex) -> Option<usize> {
-        usize::try_from(index.distance_from(self.base)?.checked_sub(1)?).ok()
+        usize::try_from(index.distance_from(self.log_start)?.checked_sub(1)?).ok()
     }
 
     fn slot(&self, index: LogIndex) -> Result<Slot, ReadError> {
-        let position = self.position(index).ok_or(ReadError::Gone { index, base: self.base })?;
-        let last = self.base.plus(self.slots.len() as u64);
+        let position = self.position(index).ok_or(ReadError::Gone { index, log_start: self.log_start })?;
+        let last = self.log_start.plus(self.slots.len() as u64);
         self.slots.get(position).copied().ok_or(ReadError::PastEnd { index, last })
     }
 }

@@ -32,10 +32,10 @@ pub enum RecordKind {
     HardState,
     /// An entry. It drops what stood at its index and behind.
     Entry(EntryKind),
-    /// Drops all entries: the log begins behind a new base.
+    /// Drops all entries: the log begins behind a new log start.
     Reset,
     /// Everything before it is durable.
-    Mark,
+    SyncMarker,
     /// The last record of a segment: the log goes on in the next one.
     SegmentEnd,
 }
@@ -49,7 +49,7 @@ impl RecordKind {
             Self::Entry(EntryKind::NoOp) => [3, 1],
             Self::Entry(EntryKind::Configuration) => [3, 2],
             Self::Reset => [4, 0],
-            Self::Mark => [5, 0],
+            Self::SyncMarker => [5, 0],
             Self::SegmentEnd => [6, 0],
         }
     }
@@ -62,7 +62,7 @@ impl RecordKind {
             [3, 1] => Some(Self::Entry(EntryKind::NoOp)),
             [3, 2] => Some(Self::Entry(EntryKind::Configuration)),
             [4, 0] => Some(Self::Reset),
-            [5, 0] => Some(Self::Mark),
+            [5, 0] => Some(Self::SyncMarker),
             [6, 0] => Some(Self::SegmentEnd),
             _ => None,
         }
@@ -77,7 +77,7 @@ impl RecordKind {
             Self::Entry(EntryKind::NoOp) => "no-op",
             Self::Entry(EntryKind::Configuration) => "configuration",
             Self::Reset => "reset",
-            Self::Mark => "mark",
+            Self::SyncMarker => "sync-marker",
             Self::SegmentEnd => "segment-end",
         }
     }
@@ -183,7 +183,7 @@ pub(super) struct SegmentStart {
     /// The CRC of the last record of the segment before.
     pub(super) prev_segment_crc: u32,
     /// Below this, entries are gone.
-    pub(super) base: EntryId,
+    pub(super) log_start: EntryId,
     pub(super) hard_state: HardState,
 }
 
@@ -192,8 +192,8 @@ impl SegmentStart {
         let mut bytes = [0; START_PAYLOAD_BYTES];
         bytes[0..8].copy_from_slice(&self.prev_segment.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.prev_segment_crc.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.base.index.get().to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.base.term.get().to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.log_start.index.get().to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.log_start.term.get().to_le_bytes());
         bytes[32..40].copy_from_slice(&self.hard_state.term.get().to_le_bytes());
         bytes[40..48].copy_from_slice(&vote_number(self.hard_state.vote).to_le_bytes());
         bytes
@@ -204,7 +204,7 @@ impl SegmentStart {
         Some(Self {
             prev_segment: u64_at(bytes, 0),
             prev_segment_crc: u32_at(bytes, 8),
-            base: EntryId::new(Term::new(u64_at(bytes, 24)), LogIndex::new(u64_at(bytes, 16))),
+            log_start: EntryId::new(Term::new(u64_at(bytes, 24)), LogIndex::new(u64_at(bytes, 16))),
             hard_state: HardState { term: Term::new(u64_at(bytes, 32)), vote: vote_of(u64_at(bytes, 40)) },
         })
     }

@@ -295,7 +295,7 @@ impl Reading {
         }
         found.state.begin(&start, record.id())?;
         if start.prev_segment == 0 {
-            found.index.reset(start.base.index);
+            found.index.reset(start.log_start.index);
         }
         self.advance(&record, crc);
         Ok(())
@@ -334,8 +334,8 @@ impl Reading {
                 found.entries.truncate(found.index.len() - 1);
                 found.entries.push(EntryMeta { id, size_bytes });
             }
-            Change::Reset(base) => {
-                found.index.reset(base.index);
+            Change::Reset(log_start) => {
+                found.index.reset(log_start.index);
                 found.entries.clear();
             }
         }

@@ -7,14 +7,14 @@ use super::record::{self, Record, RecordKind, SegmentStart};
 /// What the records so far say, without payloads and places.
 ///
 /// # Invariants
-/// - Entries stand at consecutive indexes from `base.index` + 1 to `last().index`.
+/// - Entries stand at consecutive indexes from `log_start.index` + 1 to `last().index`.
 /// - Terms do not go back from one entry to the next; `runs` has the first entry of each term.
 /// - Terms and indexes are below [`MAX_COUNTER`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) hard_state: HardState,
     /// Below and at this, entries are gone.
-    pub(super) base: EntryId,
+    pub(super) log_start: EntryId,
     last_index: LogIndex,
     runs: Vec<EntryId>,
 }
@@ -31,25 +31,25 @@ pub(super) enum Change {
 }
 
 impl State {
-    /// The last entry, or the base.
+    /// The last entry, or the log start.
     pub(super) fn last(&self) -> EntryId {
-        EntryId::new(self.runs.last().map_or(self.base.term, |run| run.term), self.last_index)
+        EntryId::new(self.runs.last().map_or(self.log_start.term, |run| run.term), self.last_index)
     }
 
     /// The term of the entry before this index; `None`: the index is not one where an entry may be put.
     fn term_before(&self, index: LogIndex) -> Option<Term> {
-        if index <= self.base.index || index.prev()? > self.last_index {
+        if index <= self.log_start.index || index.prev()? > self.last_index {
             return None;
         }
         let runs = self.runs.partition_point(|run| run.index < index);
-        Some(runs.checked_sub(1).map_or(self.base.term, |run| self.runs[run].term))
+        Some(runs.checked_sub(1).map_or(self.log_start.term, |run| self.runs[run].term))
     }
 
     /// Whether an entry may be put there.
     pub(super) fn check_entry(&self, id: EntryId) -> Result<(), String> {
-        let (base, last) = (self.base, self.last());
+        let (log_start, last) = (self.log_start, self.last());
         let Some(before) = self.term_before(id.index) else {
-            return Err(format!("entry {id} does not fit a log from {base} to {last}"));
+            return Err(format!("entry {id} does not fit a log from {log_start} to {last}"));
         };
         if id.term < before || id.term == Term::ZERO {
             return Err(format!("the term of entry {id} goes back behind {before}"));
@@ -76,9 +76,9 @@ impl State {
     }
 
     /// Drops all entries.
-    pub(super) fn reset(&mut self, base: EntryId) {
-        self.base = base;
-        self.last_index = base.index;
+    pub(super) fn reset(&mut self, log_start: EntryId) {
+        self.log_start = log_start;
+        self.last_index = log_start.index;
         self.runs.clear();
     }
 
@@ -102,7 +102,7 @@ impl State {
                 self.reset(record.id());
                 Ok(Change::Reset(record.id()))
             }
-            RecordKind::Mark | RecordKind::SegmentEnd => Ok(Change::None),
+            RecordKind::SyncMarker | RecordKind::SegmentEnd => Ok(Change::None),
         }
     }
 
@@ -110,15 +110,15 @@ impl State {
     pub(super) fn begin(&mut self, start: &SegmentStart, id: EntryId) -> Result<(), String> {
         if start.prev_segment == 0 {
             self.check_hard_state(start.hard_state)?;
-            plausible(start.base)?;
+            plausible(start.log_start)?;
             self.hard_state = start.hard_state;
-            self.reset(start.base);
+            self.reset(start.log_start);
         }
         if start.hard_state != self.hard_state {
             return Err(format!("it begins with {:?}, the log had {:?}", start.hard_state, self.hard_state));
         }
         let next = self.last_index.checked_add(1);
-        if start.base != self.base || Some(id.index) != next || id.term != self.last().term {
+        if start.log_start != self.log_start || Some(id.index) != next || id.term != self.last().term {
             return Err(format!("it begins behind {id}, the log ended at {}", self.last()));
         }
         Ok(())

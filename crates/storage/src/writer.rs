@@ -2,12 +2,12 @@
 //!
 //! A store into a page that is being written back can block for seconds, so nobody else may wait for it: writes are
 //! handed over and reports come back. The thread takes everything that waits, copies it, flushes once and reports; what
-//! arrives meanwhile shares the next flush. After 100 ms without work it marks the tail as proved.
+//! arrives meanwhile shares the next flush. After 100 ms without work it writes a sync marker, which proves the tail.
 //!
 //! A second thread prepares segments, so that the log never waits for zeros; on a full disk it tries again every second.
 //!
 //! Caveat: what was handed over waits in an unbounded channel. The bound is the permits of whoever hands in, and the
-//! budget of bytes in the reports.
+//! credit of bytes in the reports.
 
 use std::io;
 use std::sync::mpsc::RecvTimeoutError;
@@ -22,7 +22,7 @@ use lograft_os::threads::recv_timeout;
 use lograft_os::threads::thread::{self, JoinHandle};
 use lograft_types::{LogWrite, WriteSeq};
 
-/// After so much idleness the tail is marked.
+/// After so much idleness a sync marker is written.
 const IDLE: Duration = Duration::from_millis(100);
 /// The pause before a segment that could not be prepared is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct LogReport {
     /// Everything up to this write is durable.
     pub persisted: WriteSeq,
     /// So many bytes of records may be handed in behind `persisted`; what was handed in since then counts against it.
-    pub budget_bytes: u64,
+    pub credit_bytes: u64,
     /// The next segment cannot be prepared for want of room.
     pub disk_full: bool,
     /// The bytes of all segment files.
@@ -46,12 +46,12 @@ pub struct LogReport {
 /// The log thread's handle. Dropping it ends the thread as [`LogThread::shutdown`] does, without waiting for it.
 #[derive(Debug)]
 pub struct LogThread {
-    commands: Sender<Command>,
+    commands: Sender<Message>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-enum Command {
+enum Message {
     Write(LogWrite),
     /// The preparer has news.
     Preparation,
@@ -83,10 +83,10 @@ impl LogThread {
     /// Hands a write over. Never blocks. A report tells when it is durable.
     pub fn append(&self, write: LogWrite) {
         // After a failure nobody listens any more, and the report has said so.
-        let _ = self.commands.send(Command::Write(write));
+        let _ = self.commands.send(Message::Write(write));
     }
 
-    /// Flushes what was handed over, marks the tail, ends the thread and waits for its end.
+    /// Flushes what was handed over, writes a sync marker, ends the thread and waits for its end.
     pub fn shutdown(mut self) {
         let thread = self.thread.take();
         drop(self);
@@ -97,7 +97,7 @@ impl LogThread {
 
 impl Drop for LogThread {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Shutdown);
+        let _ = self.commands.send(Message::Shutdown);
     }
 }
 
@@ -107,10 +107,10 @@ struct Preparer<O: Os> {
     thread: JoinHandle<()>,
 }
 
-type Outcome<O> = io::Result<PreparedSegment<O>>;
+type PrepareResult<O> = io::Result<PreparedSegment<O>>;
 
 impl<O: Os> Preparer<O> {
-    fn spawn(news: Sender<Command>) -> (Self, Receiver<Outcome<O>>) {
+    fn spawn(news: Sender<Message>) -> (Self, Receiver<PrepareResult<O>>) {
         let (jobs, orders) = mpsc::channel::<Preparation<O>>();
         let (results, outcomes) = mpsc::channel();
         let work = move || {
@@ -118,7 +118,7 @@ impl<O: Os> Preparer<O> {
                 loop {
                     let outcome = job.run();
                     let done = outcome.is_ok();
-                    if results.send(outcome).is_err() || news.send(Command::Preparation).is_err() || done {
+                    if results.send(outcome).is_err() || news.send(Message::Preparation).is_err() || done {
                         break;
                     }
                     // No further order comes before this one is done: only the end of the log interrupts the pause.
@@ -140,8 +140,8 @@ impl<O: Os> Preparer<O> {
 struct Driver<O: Os, F: Fn(LogReport)> {
     log: Log<O>,
     persisted: WriteSeq,
-    waiting: Receiver<Command>,
-    outcomes: Receiver<Outcome<O>>,
+    waiting: Receiver<Message>,
+    outcomes: Receiver<PrepareResult<O>>,
     /// Gone at the end.
     preparer: Option<Preparer<O>>,
     on_report: F,
@@ -172,10 +172,10 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
 
     /// Serves until the shutdown.
     fn work(&mut self) -> Result<(), LogError> {
-        let mut marked = false;
+        let mut proved = false;
         loop {
             self.order_next();
-            let first = if marked {
+            let first = if proved {
                 self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 recv_timeout(&self.waiting, IDLE)
@@ -183,35 +183,35 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
             let command = match first {
                 Ok(command) => command,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.log.mark()?;
-                    marked = true;
+                    self.log.write_sync_marker()?;
+                    proved = true;
                     self.report(None);
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => Command::Shutdown,
+                Err(RecvTimeoutError::Disconnected) => Message::Shutdown,
             };
             let (wrote, ends) = self.turn(command)?;
-            marked = marked && !wrote;
+            proved = proved && !wrote;
             self.persisted = self.log.flush()?;
             self.report(None);
             if ends {
-                return self.log.mark();
+                return self.log.write_sync_marker();
             }
         }
     }
 
     /// Takes everything that waits. Returns whether anything was written, and whether this is the end.
-    fn turn(&mut self, first: Command) -> Result<(bool, bool), LogError> {
+    fn turn(&mut self, first: Message) -> Result<(bool, bool), LogError> {
         let mut wrote = false;
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Write(write) => {
+                Message::Write(write) => {
                     self.append(&write)?;
                     wrote = true;
                 }
-                Command::Preparation => self.take_outcomes(),
-                Command::Shutdown => return Ok((wrote, true)),
+                Message::Preparation => self.take_outcomes(),
+                Message::Shutdown => return Ok((wrote, true)),
             }
             next = self.waiting.try_recv().ok();
         }
@@ -243,7 +243,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         self.order_next();
     }
 
-    fn take_outcome(&mut self, outcome: Outcome<O>) {
+    fn take_outcome(&mut self, outcome: PrepareResult<O>) {
         match outcome {
             Ok(segment) => self.log.prepared(segment),
             Err(error) => self.log.preparation_failed(&error, true),
@@ -260,10 +260,10 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
     }
 
     fn report(&self, failed: Option<String>) {
-        let space = self.log.budget();
+        let space = self.log.credit();
         (self.on_report)(LogReport {
             persisted: self.persisted,
-            budget_bytes: space.budget_bytes,
+            credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
             log_size_bytes: self.log.size_bytes(),
             failed,

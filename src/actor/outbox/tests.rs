@@ -33,7 +33,7 @@ fn entries(request_id: u64, size_bytes: u32) -> PeerMessage {
 }
 
 fn forward(id: u64, bytes: usize, timeout_ms: u64) -> Forward {
-    let request = ForwardedRequest::Write(Bytes::from(vec![b'x'; bytes]));
+    let request = ForwardRequest::Write(Bytes::from(vec![b'x'; bytes]));
     Forward { to: NodeId::new(2), id: ForwardId(id), request, timeout_ms }
 }
 
@@ -44,10 +44,10 @@ fn pitfall_78_the_queue_to_a_peer_that_takes_nothing_stays_bounded() {
     for request_id in 1..=10_000 {
         outbox.push(entries(request_id, 64 * KIB));
         outbox.push(PeerMessage::Heartbeat(append(request_id, 0)));
-        let load = outbox.lock().appends_load;
-        assert!(load.count <= 2 * limits.max_inflight_messages, "{load:?}");
-        assert!(load.bytes <= 2 * (limits.max_inflight_bytes + limits.max_append_bytes), "{load:?}");
-        assert_eq!(load.count, outbox.lock().appends.len());
+        let weight = outbox.lock().appends_weight;
+        assert!(weight.count <= 2 * limits.max_inflight_messages, "{weight:?}");
+        assert!(weight.bytes <= 2 * (limits.max_inflight_bytes + limits.max_append_bytes), "{weight:?}");
+        assert_eq!(weight.count, outbox.lock().appends.len());
     }
     let newest = outbox.lock().appends.back().map(|(request, _)| request.request_id);
     assert_eq!(newest, Some(10_000), "what the core believes in now is not what is dropped");
@@ -64,7 +64,7 @@ fn all_that_the_core_lets_out_at_a_time_is_delivered_in_order() {
     let delivered: Vec<_> =
         (1..=count).map(|_| outbox.next_append().now_or_never().expect("it is there").0.request_id).collect();
     assert_eq!(delivered, (1..=count).collect::<Vec<_>>());
-    assert_eq!(outbox.lock().appends_load, Load::default());
+    assert_eq!(outbox.lock().appends_weight, Weight::default());
 }
 
 #[test]

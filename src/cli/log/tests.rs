@@ -95,7 +95,7 @@ fn every_line_is_json_whatever_the_payload_is() {
 fn records_show_terms_votes_and_places() {
     let mut state = record(RecordKind::HardState, 0, 4, "");
     state.hard_state = Some(HardState { term: Term::new(4), vote: Some(NodeId::new(0xa)) });
-    let records = [state, record(RecordKind::Mark, 0, 0, ""), set(1, 4)];
+    let records = [state, record(RecordKind::SyncMarker, 0, 0, ""), set(1, 4)];
     let mut lines = Vec::new();
     let mut print = |line: String| {
         lines.push(serde_json::from_str::<serde_json::Value>(&line).unwrap());

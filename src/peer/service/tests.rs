@@ -13,7 +13,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::actor::PeerInput;
+use crate::actor::PeerEvent;
 use crate::proto::v1::raft_client::RaftClient;
 use crate::proto::v1::raft_server::RaftServer;
 use crate::server::ports::{Grace, peer_router, serve};
@@ -24,11 +24,11 @@ const PEER: NodeId = NodeId::new(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of the service, and what the actor would hear.
-async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerInput>) {
-    let (port, lane) = PeerPort::new(IDENTITY);
+async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerEvent>) {
+    let (port, lane) = PeerHandle::new(IDENTITY);
     let (handle, _script) = stub::node(limits);
-    let introduction = Introduction { name: "n1".to_owned(), client_urls: Vec::new() };
-    let service = RaftServer::new(RaftService::new(port, handle.clone(), introduction));
+    let handshake = Handshake { name: "n1".to_owned(), client_urls: Vec::new() };
+    let service = RaftServer::new(RaftService::new(port, handle.clone(), handshake));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = peer_router(handle, service);
@@ -49,7 +49,7 @@ fn append(request_id: u64) -> v1::AppendEntriesRequest {
     }
 }
 
-fn matched(request_id: u64) -> AnswerToPeer {
+fn matched(request_id: u64) -> PeerResult {
     let response = AppendEntriesResponse {
         term: Term::new(1),
         request_id,
@@ -59,20 +59,20 @@ fn matched(request_id: u64) -> AnswerToPeer {
     Ok((PEER, raft::Response::AppendEntries(response)))
 }
 
-async fn hear(lane: &mut mpsc::Receiver<PeerInput>) -> PeerInput {
+async fn hear(lane: &mut mpsc::Receiver<PeerEvent>) -> PeerEvent {
     timeout(PATIENCE, lane.recv()).await.expect("the actor is told").expect("the service lives")
 }
 
-async fn hear_opened(lane: &mut mpsc::Receiver<PeerInput>) -> (ReplyTo, mpsc::Sender<AnswerToPeer>) {
+async fn hear_opened(lane: &mut mpsc::Receiver<PeerEvent>) -> (ReplyTo, mpsc::Sender<PeerResult>) {
     match hear(lane).await {
-        PeerInput::StreamOpened { reply_to, answers } => (reply_to, answers),
+        PeerEvent::StreamOpened { reply_to, responses } => (reply_to, responses),
         other => panic!("{other:?}"),
     }
 }
 
-async fn hear_append(lane: &mut mpsc::Receiver<PeerInput>) -> u64 {
+async fn hear_append(lane: &mut mpsc::Receiver<PeerEvent>) -> u64 {
     match hear(lane).await {
-        PeerInput::Append { request: PeerRequest::Append(append), .. } => append.request_id,
+        PeerEvent::Append { request: PeerRequest::Append(append), .. } => append.request_id,
         other => panic!("{other:?}"),
     }
 }
@@ -92,7 +92,7 @@ async fn what_was_asked_is_answered_after_the_sender_has_closed_its_side() {
         let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
         assert_eq!((answer.request_id, answer.success), (request_id, true));
     }
-    let PeerInput::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
+    let PeerEvent::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
     assert_eq!((ended, in_order), (reply_to, true));
 }
 
@@ -110,7 +110,7 @@ async fn a_peer_that_is_gone_is_news_also_while_no_slot_is_free() {
     // Nobody answers it: the one slot stays used, and the peer goes.
     drop(opening.await.unwrap());
     drop(requests);
-    let PeerInput::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
+    let PeerEvent::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };
     assert_eq!((ended, in_order), (reply_to, false));
 }
 
@@ -124,7 +124,7 @@ async fn a_message_that_cannot_be_read_is_refused_and_counted() {
         answers.next().await
     });
     let (_, _to_peer) = hear_opened(&mut lane).await;
-    assert!(matches!(hear(&mut lane).await, PeerInput::Event(lograft_node::Event::Refused)));
+    assert!(matches!(hear(&mut lane).await, PeerEvent::Event(lograft_node::Event::Refused)));
     let refused = timeout(PATIENCE, answers).await.unwrap().unwrap().unwrap().unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("unknown kind 99"), "{refused}");

@@ -10,7 +10,7 @@ fn entry(term: u64, index: u64) -> EntryMeta {
     EntryMeta { id: id(term, index), size_bytes: 10 }
 }
 
-/// Entries behind the base 5@2.
+/// Entries behind the log start 5@2.
 fn log(terms: &[u64]) -> LogView {
     LogView::new(id(2, 5), terms.iter().zip(6..).map(|(&term, index)| entry(term, index)))
 }
@@ -32,8 +32,8 @@ fn the_last_entry_of_a_term_at_most_is_found_by_runs() {
     for (term, index, expected) in cases {
         assert_eq!(log.last_at_most(Term::new(term), LogIndex::new(index)), expected);
     }
-    assert_eq!(log.last_at_most(Term::new(1), LogIndex::new(9)), log.base());
-    assert_eq!(log.last_at_most(Term::new(9), LogIndex::new(1)), log.base());
+    assert_eq!(log.last_at_most(Term::new(1), LogIndex::new(9)), log.log_start());
+    assert_eq!(log.last_at_most(Term::new(9), LogIndex::new(1)), log.log_start());
 }
 
 #[test]

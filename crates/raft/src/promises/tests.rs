@@ -55,8 +55,11 @@ fn a_step_has_one_write_with_the_last_hard_state() {
     let mut out = Effects::default();
     promises.set_hard_state(hard_state(4, None), &mut out);
     promises.set_hard_state(hard_state(4, Some(2)), &mut out);
-    let expected =
-        Write { seq: WriteSeq::new(1), hard_state: Some(hard_state(4, Some(2))), append: Append::Nothing };
+    let expected = Write {
+        seq: WriteSeq::new(1),
+        hard_state: Some(hard_state(4, Some(2))),
+        entries: NewEntries::Nothing,
+    };
     assert_eq!(out.write, Some(expected));
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) use journal::Event;
 use journal::Journal;
 use lograft_raft::{
-    Append, Config, Configuration, Effects, Halt, Input, LogView, Outgoing, Raft, ReadId, ReadOutcome,
+    Config, Configuration, Effects, Halt, Input, LogView, NewEntries, Outgoing, Raft, ReadId, ReadOutcome,
     ReplyTo, Request, Response, RoleName, Write,
 };
 use lograft_types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term, WriteSeq};
@@ -535,15 +535,15 @@ impl Node {
 }
 
 fn written_entries(write: &Write, request_entries: Vec<EntryMeta>, sizes: &[u32]) -> Vec<EntryMeta> {
-    match write.append {
-        Append::Nothing => Vec::new(),
-        Append::FromRequest { first } => {
+    match write.entries {
+        NewEntries::Nothing => Vec::new(),
+        NewEntries::FromRequest { first } => {
             request_entries.into_iter().skip_while(|entry| entry.id.index < first).collect()
         }
-        Append::Proposals { first } => {
+        NewEntries::Proposals { first } => {
             let ids = (first.index.get()..).map(|i| EntryId::new(first.term, index(i)));
             ids.zip(sizes).map(|(id, &size_bytes)| EntryMeta { id, size_bytes }).collect()
         }
-        Append::NoOp { id } => vec![EntryMeta { id, size_bytes: 0 }],
+        NewEntries::NoOp { id } => vec![EntryMeta { id, size_bytes: 0 }],
     }
 }

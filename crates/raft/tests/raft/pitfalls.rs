@@ -325,20 +325,20 @@ fn pitfall_21_an_older_flush_does_not_make_a_replaced_entry_durable() {
 
 #[test]
 fn pitfall_22_a_compacted_index_has_no_term() {
-    let base = at(3, 10);
+    let log_start = at(3, 10);
     let entries = log_of(&[3; 12]).split_off(10);
     let mut raft = Raft::new(
         test_config(id(1)),
         Configuration::new((1..=3).map(id)),
         HardState { term: term(3), vote: None },
-        LogView::new(base, entries),
+        LogView::new(log_start, entries),
         1,
     );
     assert_eq!(raft.term_at(index(9)), Err(NoTerm::Compacted));
     assert_eq!(raft.term_at(index(10)), Ok(term(3)));
     assert_eq!(raft.term_at(index(13)), Err(NoTerm::Unavailable));
     assert_eq!(raft.commit(), index(10));
-    // A leader with another term at an index that is kept does not match, whatever stands before the base.
+    // A leader with another term at an index that is kept does not match, whatever stands before the log start.
     let request = append(4, at(4, 12), &[4], 0);
     let effects = raft.step(Input::Request { from: id(2), reply_to: lograft_raft::ReplyTo(1), request });
     assert_eq!(effects.committed, None);

@@ -95,7 +95,7 @@ impl Workload {
                 self.write(&write)?;
             }
             46..70 => self.flush("flush", Log::flush)?,
-            70..76 => self.flush("mark", |log| log.mark().and_then(|()| log.flush()))?,
+            70..76 => self.flush("mark", |log| log.write_sync_marker().and_then(|()| log.flush()))?,
             76..84 => self.prepare()?,
             84..86 => self.reset()?,
             86..89 => self.change_room(),
@@ -163,7 +163,7 @@ impl Workload {
     /// Ends the process, one way or another, and starts it again.
     fn end(&mut self, end: End) -> Result<(), Violation> {
         if end == End::Stop && !self.flush_fails {
-            self.flush("mark", |log| log.mark().and_then(|()| log.flush()))?;
+            self.flush("mark", |log| log.write_sync_marker().and_then(|()| log.flush()))?;
         }
         self.log = None;
         self.os = match end {
@@ -179,12 +179,12 @@ impl Workload {
         self.note(describe(write));
         self.remember_branch(write);
         self.ledger.append(write);
-        let budget = self.log().budget().budget_bytes;
+        let credit = self.log().credit().credit_bytes;
         let is_command = |entry: &&Entry| entry.kind == EntryKind::Normal;
         let commands = write.entries.iter().filter(is_command);
         let bytes: u64 = commands.map(|entry| record_size_bytes(entry.payload.len())).sum();
-        // While there is any budget, the reserve is whole: what is written beside commands fits too.
-        let is_promised = budget > 0 && bytes <= budget;
+        // While there is any credit, the reserve is whole: what is written beside commands fits too.
+        let is_promised = credit > 0 && bytes <= credit;
         let appended = self.log().append_write(write);
         let ledger = self.ledger.clone();
         match appended {
@@ -195,7 +195,7 @@ impl Workload {
             }
             Err(LogError::NoRoom { .. }) => {
                 self.note("no room");
-                ensure!(!is_promised, "no room for {bytes} bytes of commands, and {budget} were promised");
+                ensure!(!is_promised, "no room for {bytes} bytes of commands, and {credit} were promised");
                 let written_before = self.os.take_recorded();
                 let touched = written_before.iter().find(|change| change.written().is_some());
                 ensure!(touched.is_none(), "no room, and something was written: {}", touched.expect("some"));
@@ -208,15 +208,15 @@ impl Workload {
 
     fn reset(&mut self) -> Result<(), Violation> {
         let last = self.ledger.written().last();
-        let base = EntryId::new(last.term.max(Term::new(1)), last.index.plus(self.chance.below(20)));
-        if base.index == LogIndex::ZERO {
+        let log_start = EntryId::new(last.term.max(Term::new(1)), last.index.plus(self.chance.below(20)));
+        if log_start.index == LogIndex::ZERO {
             return Ok(());
         }
-        self.note(format!("reset to {base}"));
+        self.note(format!("reset to {log_start}"));
         self.branches.clear();
-        self.ledger.reset(self.seq, base);
+        self.ledger.reset(self.seq, log_start);
         let ledger = self.ledger.clone();
-        match self.log().reset(base) {
+        match self.log().reset(log_start) {
             Ok(()) => self.explore(&ledger, false),
             Err(LogError::NoRoom { .. }) => {
                 self.ledger.withdraw();
@@ -296,7 +296,7 @@ impl Workload {
         let image = self.ledger.written().clone();
         let hard_state = self.another_term(&image);
         let id = EntryId::new(hard_state.term, image.last_index().next());
-        let length = self.log().budget().budget_bytes.saturating_sub(record_size_bytes(0));
+        let length = self.log().credit().credit_bytes.saturating_sub(record_size_bytes(0));
         let payload = vec![b'f'; usize::try_from(length).expect("segments are small")];
         let entry = Entry { id, kind: EntryKind::Normal, payload: payload.into() };
         LogWrite { seq: self.seq.next(), hard_state: Some(hard_state), entries: vec![entry] }
@@ -362,8 +362,9 @@ impl Workload {
         let written = self.ledger.written();
         let replaced: Vec<Entry> =
             written.entries().iter().filter(|entry| entry.id.index >= first.id.index).cloned().collect();
-        let behind = first.id.index.prev().filter(|before| *before > written.base().index);
-        let behind = behind.and_then(|before| written.entry(before)).map_or(written.base(), |entry| entry.id);
+        let behind = first.id.index.prev().filter(|before| *before > written.log_start().index);
+        let behind =
+            behind.and_then(|before| written.entry(before)).map_or(written.log_start(), |entry| entry.id);
         if !replaced.is_empty() {
             self.branches.push(Branch { behind, entries: replaced });
         }

@@ -1,8 +1,8 @@
 //! What a node's turn asks for is carried out, and checked on its way out.
 
 use lograft_node::{
-    Append, Effects, Envelope, Event, ForwardFailure, Payloads, PeerAnswer, PeerMessage, PeerRequest,
-    Replied, Token,
+    AppendRequest, ClientResponse, ClientToken, Effects, Envelope, Event, ForwardFailure, ForwardResponse,
+    ForwardToken, Payloads, PeerMessage, PeerRequest, PeerResponse, RequestError,
 };
 use lograft_raft::AppendEntries;
 use lograft_storage::LogError;
@@ -31,11 +31,14 @@ impl World<'_> {
             self.checks.message_leaves(&message, self.leaving(at, term_before))?;
             self.send_message(at, place_of(to), message);
         }
-        for answer in effects.answers {
-            self.send_answer(at, term_before, answer)?;
+        for answer in effects.peer_responses {
+            self.send_response(at, term_before, answer)?;
         }
-        for (token, replied) in effects.replies {
-            self.reply(at, token, replied)?;
+        for (token, result) in effects.client_responses {
+            self.respond_to_client(at, token, &result)?;
+        }
+        for (token, result) in effects.forward_responses {
+            self.respond_to_forward(at, token, result)?;
         }
         for forward in effects.forwards {
             let asker = Asker { node: at, life: self.machines[at].life, id: forward.id };
@@ -213,13 +216,18 @@ impl World<'_> {
         }
     }
 
-    fn send_answer(&mut self, at: usize, term_before: Term, answer: PeerAnswer) -> Result<(), Violation> {
-        let exchange = self.exchanges.remove(&answer.reply_to);
+    fn send_response(
+        &mut self,
+        at: usize,
+        term_before: Term,
+        response: PeerResponse,
+    ) -> Result<(), Violation> {
+        let exchange = self.exchanges.remove(&response.reply_to);
         let Some(exchange) = exchange.filter(|exchange| exchange.at == at) else {
-            return Err(Violation::new(format!("answered again: {answer:?}")));
+            return Err(Violation::new(format!("answered again: {response:?}")));
         };
-        let (to, response) = answer
-            .answer
+        let (to, response) = response
+            .result
             .map_err(|refusal| Violation::new(format!("an honest peer is refused: {refusal}")))?;
         ensure!(place_of(to) == exchange.asker, "an answer for {to}, and n{} asked", exchange.asker + 1);
         Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
@@ -228,19 +236,28 @@ impl World<'_> {
         Ok(())
     }
 
-    /// An answer for a client, or for a peer that forwarded.
-    pub(super) fn reply(&mut self, at: usize, token: Token, replied: Replied) -> Result<(), Violation> {
-        self.trace.note(self.now_us, || format!("n{} answers {}: {replied:?}", at + 1, token.0));
-        match replied {
-            Replied::Client(result) => self.clients.answered(token, &result, &self.checks.model),
-            Replied::Forwarded(result) => {
-                let Some((_, asker)) = self.forwarded.remove(&token).filter(|(asked, _)| *asked == at) else {
-                    return Err(Violation::new(format!("{token:?} was answered and did not wait")));
-                };
-                self.send(Packet { from: at, to: asker.node, body: Body::ForwardAnswer { asker, result } });
-                Ok(())
-            }
-        }
+    pub(super) fn respond_to_client(
+        &mut self,
+        at: usize,
+        token: ClientToken,
+        result: &Result<ClientResponse, RequestError>,
+    ) -> Result<(), Violation> {
+        self.trace.note(self.now_us, || format!("n{} answers client {}: {result:?}", at + 1, token.0));
+        self.clients.answered(token, result, &self.checks.model)
+    }
+
+    pub(super) fn respond_to_forward(
+        &mut self,
+        at: usize,
+        token: ForwardToken,
+        result: Result<ForwardResponse, RequestError>,
+    ) -> Result<(), Violation> {
+        self.trace.note(self.now_us, || format!("n{} answers peer {}: {result:?}", at + 1, token.0));
+        let Some((_, asker)) = self.forwarded.remove(&token).filter(|(asked, _)| *asked == at) else {
+            return Err(Violation::new(format!("{token:?} was answered and did not wait")));
+        };
+        self.send(Packet { from: at, to: asker.node, body: Body::ForwardResponse { asker, result } });
+        Ok(())
     }
 
     /// A node will notice something soon.
@@ -252,7 +269,7 @@ impl World<'_> {
 }
 
 fn append_of(leader: NodeId, request: &AppendEntries, entries: Vec<Entry>) -> PeerRequest {
-    PeerRequest::Append(Append {
+    PeerRequest::Append(AppendRequest {
         term: request.term,
         leader,
         prev: request.prev,

@@ -1,6 +1,6 @@
 //! What arrives from other nodes, and what becomes of forwarded requests.
 
-use lograft_node::{Event, ForwardFailure, PeerRequest, RequestError, Token};
+use lograft_node::{Event, ForwardFailure, ForwardToken, PeerRequest, RequestError};
 use lograft_raft::ReplyTo;
 use lograft_types::NodeId;
 
@@ -41,11 +41,11 @@ impl World<'_> {
                 self.post(to, Event::PeerResponse { envelope, response });
             }
             Body::Forward { asker, request, timeout_ms } => {
-                let token = Token(self.number());
+                let token = ForwardToken(self.number());
                 self.forwarded.insert(token, (to, asker));
                 self.post(to, Event::Forwarded { token, request, timeout_ms });
             }
-            Body::ForwardAnswer { asker, result } => {
+            Body::ForwardResponse { asker, result } => {
                 self.forward_done(asker, result.map_err(|error| as_failure(error, id_of(from))));
             }
         }
@@ -54,7 +54,7 @@ impl World<'_> {
     pub(super) fn forward_done(
         &mut self,
         asker: Asker,
-        result: Result<lograft_node::ForwardAnswer, ForwardFailure>,
+        result: Result<lograft_node::ForwardResponse, ForwardFailure>,
     ) {
         if self.awaited.remove(&asker) && self.lives(asker.node, asker.life) {
             self.post(asker.node, Event::ForwardDone { id: asker.id, result });

@@ -189,14 +189,17 @@ impl World<'_> {
         }
     }
 
-    /// The process is asked to stop: every caller is answered, the log is flushed and marked.
+    /// The process is asked to stop: every caller is answered, the log is flushed and ends in a sync marker.
     fn stop(&mut self, at: usize) -> Result<(), Violation> {
         let machine = &mut self.machines[at];
-        let replies = machine.node.as_mut().map(Node::shut_down).unwrap_or_default();
-        for (token, replied) in replies {
-            self.reply(at, token, replied)?;
+        let last = machine.node.as_mut().map(Node::shut_down).unwrap_or_default();
+        for (token, result) in last.client_responses {
+            self.respond_to_client(at, token, &result)?;
         }
-        let failed = self.machines[at].disk.mark().failed;
+        for (token, result) in last.forward_responses {
+            self.respond_to_forward(at, token, result)?;
+        }
+        let failed = self.machines[at].disk.write_sync_marker().failed;
         let machine = &self.machines[at];
         let may_fail = machine.disk_is_full || machine.flush_will_fail || machine.disk_stops;
         if let Some(why) = failed.filter(|_| !may_fail) {

@@ -2,7 +2,7 @@
 //! of which it is known what must come of it; see `disturb`.
 
 use bytes::Bytes;
-use lograft_node::{Event, Node, Token};
+use lograft_node::{ClientToken, Event, Node};
 
 use super::{Happening, World};
 use crate::scenario::ELECTION_US;
@@ -47,7 +47,7 @@ impl World<'_> {
     /// A write through this node succeeds.
     pub(super) fn write_through(&mut self, at: usize) -> Result<(), Violation> {
         let acknowledged = self.clients.acknowledged;
-        let token = Token(self.number());
+        let token = ClientToken(self.number());
         let request = self.clients.set(token, Bytes::from_static(b"k0"), None, &self.scenario);
         self.clients.ask(token, at, request.clone());
         self.post(at, Event::Client { token, request, timeout_ms: PATIENCE * ELECTION_US / 1000 });

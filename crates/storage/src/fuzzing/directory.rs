@@ -5,7 +5,7 @@ use lograft_os::Os;
 use lograft_types::{EntryId, LogIndex, LogWrite, Term, WriteSeq};
 
 use super::super::testing::{hard_state, write};
-use super::super::{LogError, Space};
+use super::super::{Credit, LogError};
 use super::*;
 
 /// So many steps at most, and so many entries in each: every state since the last flush is remembered.
@@ -60,7 +60,7 @@ impl Life {
         match choice % 16 {
             0..=6 => self.write(input),
             7 | 8 => self.make_durable(|log| log.flush().map(drop)),
-            9 => self.make_durable(Log::mark),
+            9 => self.make_durable(Log::write_sync_marker),
             10 => self.prepare(),
             11 => self.reset(input),
             // The power goes, perhaps once more during the recovery.
@@ -87,9 +87,9 @@ impl Life {
     fn write(&mut self, input: &mut Unstructured<'_>) {
         let Some(log) = &mut self.log else { return };
         let last = log.last();
-        let base = self.states.last().map_or(EntryId::ORIGIN, |state| state.base);
+        let log_start = self.states.last().map_or(EntryId::ORIGIN, |state| state.log_start);
         let shape = input.byte();
-        let back = if shape < 64 { input.below(last.index.get() - base.index.get() + 1) } else { 0 };
+        let back = if shape < 64 { input.below(last.index.get() - log_start.index.get() + 1) } else { 0 };
         let first = last.index.get() + 1 - back;
         let term = self.states.last().map_or(0, |state| state.hard_state.term.get()).max(last.term.get());
         let term = term.max(1) + u64::from(back > 0);
@@ -99,7 +99,7 @@ impl Life {
             (first..first + input.below(MAX_BATCH)).map(|index| entry(index, term, &payload)).collect();
         let vote = (shape & 1 == 1).then(|| hard_state(term, u64::from(shape & 6)));
         let write = write(self.next_write.get(), vote, batch);
-        let Space { budget_bytes, .. } = log.budget();
+        let Credit { credit_bytes, .. } = log.credit();
         let bytes: u64 =
             write.entries.iter().map(|entry| super::super::record_size_bytes(entry.payload.len())).sum();
         match log.append_write(&write) {
@@ -108,7 +108,7 @@ impl Life {
                 self.remember(&write);
             }
             Err(LogError::NoRoom { .. }) => {
-                assert!(bytes == 0 || bytes > budget_bytes, "{bytes} bytes of {budget_bytes} have no room");
+                assert!(bytes == 0 || bytes > credit_bytes, "{bytes} bytes of {credit_bytes} have no room");
             }
             Err(error @ LogError::Io { .. }) => {
                 // The flush of a roll failed: nobody knows what of the write is there.
@@ -128,7 +128,7 @@ impl Life {
             self.states.push(state.clone());
         }
         for entry in &write.entries {
-            let kept = entry.id.index.distance_from(state.base.index).expect("behind the base") - 1;
+            let kept = entry.id.index.distance_from(state.log_start.index).expect("behind the log start") - 1;
             state.entries.truncate(usize::try_from(kept).expect("a short log"));
             state.entries.push(entry.clone());
             self.states.push(state.clone());
@@ -154,14 +154,14 @@ impl Life {
     fn reset(&mut self, input: &mut Unstructured<'_>) {
         let Some(log) = &mut self.log else { return };
         let last = log.last();
-        let base = EntryId::new(
+        let log_start = EntryId::new(
             Term::new(last.term.get().max(1)),
             LogIndex::new(last.index.get() + u64::from(input.byte())),
         );
-        match log.reset(base) {
+        match log.reset(log_start) {
             Ok(()) => {
                 let hard_state = self.now().hard_state;
-                self.states.push(Content { hard_state, base, entries: Vec::new() });
+                self.states.push(Content { hard_state, log_start, entries: Vec::new() });
             }
             Err(LogError::NoRoom { .. }) => {}
             Err(_) => self.log = None,

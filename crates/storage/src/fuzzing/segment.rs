@@ -57,7 +57,7 @@ struct Forger {
     body: Vec<u8>,
     last_crc: u32,
     last: EntryId,
-    base: EntryId,
+    log_start: EntryId,
     hard_state: HardState,
     scratch: Vec<u8>,
 }
@@ -83,23 +83,23 @@ impl Forger {
                 let mut start = SegmentStart {
                     prev_segment: before,
                     prev_segment_crc: if before == 0 { 0 } else { before_crc },
-                    base: self.base,
+                    log_start: self.log_start,
                     hard_state: self.hard_state,
                 };
                 let mut index = LogIndex::new(self.last.index.get().wrapping_add(1));
                 match choice {
                     253 => start.prev_segment = input.u64(),
                     252 => start.prev_segment_crc ^= u32::from(input.byte()),
-                    251 => start.base = self.id(input),
+                    251 => start.log_start = self.id(input),
                     250 => start.hard_state.term = self.term(input),
                     249 => index = LogIndex::new(input.u64()),
                     _ => {}
                 }
                 let payload = start.encode();
-                (self.base, self.hard_state) = (start.base, start.hard_state);
+                (self.log_start, self.hard_state) = (start.log_start, start.hard_state);
                 if before == 0 {
-                    self.last = start.base;
-                    index = LogIndex::new(start.base.index.get().wrapping_add(1));
+                    self.last = start.log_start;
+                    index = LogIndex::new(start.log_start.index.get().wrapping_add(1));
                 }
                 let (term, durable) = (self.last.term, self.offset());
                 self.put(RecordKind::SegmentStart, index, term, durable, &payload, input);
@@ -168,11 +168,11 @@ impl Forger {
                 self.put(RecordKind::HardState, LogIndex::ZERO, term, durable, &encode_vote(vote), input);
             }
             8 => {
-                let base = self.id(input);
-                self.put(RecordKind::Reset, base.index, base.term, durable, &[], input);
-                (self.base, self.last) = (base, base);
+                let log_start = self.id(input);
+                self.put(RecordKind::Reset, log_start.index, log_start.term, durable, &[], input);
+                (self.log_start, self.last) = (log_start, log_start);
             }
-            9 => self.put(RecordKind::Mark, self.last.index, self.last.term, durable, &[], input),
+            9 => self.put(RecordKind::SyncMarker, self.last.index, self.last.term, durable, &[], input),
             10 => {
                 let next = self.header.map_or(0, |header| header.id.wrapping_add(1));
                 self.put(RecordKind::SegmentEnd, LogIndex::new(next), Term::ZERO, durable, &[], input);
@@ -198,7 +198,7 @@ impl Forger {
                 let length = usize::from(input.byte());
                 let start = self.body.len();
                 self.put(
-                    RecordKind::Mark,
+                    RecordKind::SyncMarker,
                     self.last.index,
                     self.last.term,
                     durable,

@@ -22,7 +22,7 @@ fn some_log() -> MemOs {
     let os = MemOs::new();
     let (mut log, _) = open(&os);
     log.append_write(&write(1, Some(hard_state(1, 9)), entries(1..=200, 1))).unwrap();
-    log.mark().unwrap();
+    log.write_sync_marker().unwrap();
     os
 }
 
@@ -42,7 +42,7 @@ fn all_records_of_a_whole_log_are_seen_in_order() {
     assert_eq!(seen[0].kind, RecordKind::SegmentStart);
     assert!(seen.iter().any(|record| record.hard_state == Some(hard_state(1, 9))));
     assert!(seen.iter().any(|record| record.segment == 2));
-    assert_eq!(seen.last().unwrap().kind, RecordKind::Mark);
+    assert_eq!(seen.last().unwrap().kind, RecordKind::SyncMarker);
     assert_eq!(os.counts().changes(), before.changes(), "nothing is changed");
 }
 

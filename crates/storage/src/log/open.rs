@@ -55,7 +55,7 @@ impl<O: Os> Log<O> {
             let path = started_file(dir);
             log.os.write_file_atomically(&path, b"").map_err(LogError::io("write", path))?;
         }
-        log.mark()?;
+        log.write_sync_marker()?;
         Ok((log, recovered))
     }
 
@@ -86,7 +86,7 @@ impl<O: Os> Log<O> {
         };
         let recovered = Recovered {
             hard_state: found.state.hard_state,
-            base: found.state.base,
+            log_start: found.state.log_start,
             entries: found.entries,
             next_write: WriteSeq::ZERO.next(),
             repaired: tail.cut.or(unfinished),
@@ -124,7 +124,7 @@ impl<O: Os> Log<O> {
         log.flush()?;
         let recovered = Recovered {
             hard_state: log.state.hard_state,
-            base: log.state.base,
+            log_start: log.state.log_start,
             entries: Vec::new(),
             next_write: WriteSeq::ZERO.next(),
             repaired: unfinished,

@@ -30,7 +30,7 @@ impl Model {
     }
 
     fn of<O: Os>(log: &Log<O>, recovered: &Recovered) -> Self {
-        let entries = all(log, recovered.base);
+        let entries = all(log, recovered.log_start);
         let metas: Vec<EntryMeta> = entries
             .iter()
             .map(|entry| EntryMeta { id: entry.id, size_bytes: u32::try_from(entry.payload.len()).unwrap() })
@@ -133,7 +133,7 @@ fn a_write_that_does_not_continue_the_log_changes_nothing() {
     assert!(matches!(log.replace(LogIndex::new(1), &[]), Err(LogError::OutOfOrder(_))));
     assert!(matches!(log.replace(LogIndex::new(1), &entries(2..=2, 2)), Err(LogError::OutOfOrder(_))));
     assert_eq!(os.counts(), before);
-    assert_eq!(all(&log, recovered.base), entries(1..=3, 2));
+    assert_eq!(all(&log, recovered.log_start), entries(1..=3, 2));
 }
 
 #[test]
@@ -141,14 +141,14 @@ fn a_reset_drops_all_and_begins_behind_the_base() {
     let os = MemOs::new();
     let (mut log, _) = open(&os);
     log.append_write(&write(1, Some(hard_state(4, 9)), entries(1..=50, 4))).unwrap();
-    let base = EntryId::new(Term::new(4), LogIndex::new(1000));
-    log.reset(base).unwrap();
+    let log_start = EntryId::new(Term::new(4), LogIndex::new(1000));
+    log.reset(log_start).unwrap();
     log.append_write(&write(2, None, entries(1001..=1300, 4))).unwrap();
     log.flush().unwrap();
     let (log, recovered) = open(&os.crash(5));
-    assert_eq!(recovered.base, base);
+    assert_eq!(recovered.log_start, log_start);
     assert_eq!(recovered.hard_state, hard_state(4, 9));
-    assert_eq!(all(&log, base), entries(1001..=1300, 4));
+    assert_eq!(all(&log, log_start), entries(1001..=1300, 4));
     let gone = log.reader().read(LogIndex::new(1000), LogIndex::new(1001), 10);
     assert!(matches!(gone, Err(ReadError::Gone { .. })));
 }
@@ -238,7 +238,7 @@ fn the_reader_does_not_hand_out_what_is_damaged() {
 }
 
 #[test]
-fn the_budget_is_kept_whatever_is_written_beside_it() {
+fn the_credit_is_kept_whatever_is_written_beside_it() {
     for seed in 0..60 {
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
         let os = MemOs::new();
@@ -248,20 +248,20 @@ fn the_budget_is_kept_whatever_is_written_beside_it() {
             if chance.next_u64() % 2 == 0 {
                 log.prepare_next().unwrap();
             }
-            // No further segment from here on: what the budget promised must fit.
+            // No further segment from here on: what the credit promised must fit.
             os.set_free_bytes(0);
-            let mut budget = log.budget().budget_bytes;
+            let mut credit = log.credit().credit_bytes;
             loop {
                 let length = usize::try_from(chance.next_u64() % 3000).unwrap();
-                let Some(rest) = budget.checked_sub(record_size_bytes(length)) else { break };
-                budget = rest;
+                let Some(rest) = credit.checked_sub(record_size_bytes(length)) else { break };
+                credit = rest;
                 index += 1;
                 seq += 1;
                 let hard_state = (seq % 9 == 0).then(|| hard_state(1, 0));
                 log.append_write(&write(seq, hard_state, vec![entry(index, 1, &vec![b'b'; length])]))
                     .unwrap();
                 if chance.next_u64() % 3 == 0 {
-                    log.mark().unwrap();
+                    log.write_sync_marker().unwrap();
                 }
             }
             os.set_free_bytes(u64::MAX);
@@ -273,13 +273,13 @@ fn the_budget_is_kept_whatever_is_written_beside_it() {
 fn pitfall_63_a_full_disk_is_an_error_when_a_segment_is_prepared_and_heals() {
     let os = MemOs::new();
     let (mut log, _) = open(&os);
-    assert!(!log.budget().disk_full);
+    assert!(!log.credit().disk_full);
     os.set_free_bytes(100);
     assert_eq!(log.prepare_next().unwrap_err().kind(), io::ErrorKind::StorageFull);
-    let space = log.budget();
-    assert!(space.disk_full && space.budget_bytes > 0);
+    let space = log.credit();
+    assert!(space.disk_full && space.credit_bytes > 0);
     let mut index = 0;
-    while log.budget().budget_bytes >= record_size_bytes(200) {
+    while log.credit().credit_bytes >= record_size_bytes(200) {
         index += 1;
         log.append(&entry(index, 1, &[b'f'; 200])).unwrap();
     }
@@ -291,19 +291,19 @@ fn pitfall_63_a_full_disk_is_an_error_when_a_segment_is_prepared_and_heals() {
     log.flush().unwrap();
     os.set_free_bytes(1 << 20);
     log.prepare_next().unwrap();
-    assert!(!log.budget().disk_full);
+    assert!(!log.credit().disk_full);
     log.append(&entry(index + 2, 2, &[b'f'; 600])).unwrap();
     log.flush().unwrap();
     assert_eq!(reopened(&os.crash(1)).entries.len() as u64, index + 2);
 }
 
 #[test]
-fn with_the_default_sizes_the_largest_command_fits_into_the_budget() {
+fn with_the_default_sizes_the_largest_command_fits_into_the_credit() {
     let os = MemOs::new();
     let (mut log, _) = Log::open(os, dir(), IDENTITY, LogOptions::default()).unwrap();
     log.prepare_next().unwrap();
     let payload = 3 << 19;
-    assert!(log.budget().budget_bytes >= record_size_bytes(payload));
+    assert!(log.credit().credit_bytes >= record_size_bytes(payload));
     for index in 1..=4 {
         log.prepare_next().unwrap();
         log.append(&entry(index, 1, &vec![b'L'; payload])).unwrap();
@@ -369,7 +369,7 @@ fn the_log_works_on_the_machine_s_own_file_system() {
 }
 
 #[test]
-fn the_budget_is_exact_when_nothing_is_kept_back() {
+fn the_credit_is_exact_when_nothing_is_kept_back() {
     let options = LogOptions { reserve_bytes: 0, ..SMALL };
     for before in 0..12 {
         let os = MemOs::new();
@@ -380,7 +380,7 @@ fn the_budget_is_exact_when_nothing_is_kept_back() {
         }
         log.prepare_next().unwrap();
         os.set_free_bytes(0);
-        let length = usize::try_from(log.budget().budget_bytes).unwrap() - HEADER_BYTES;
+        let length = usize::try_from(log.credit().credit_bytes).unwrap() - HEADER_BYTES;
         let last = entry(before + 1, 1, &vec![b'e'; length]);
         log.append(&last).unwrap();
         log.flush().unwrap();
@@ -392,7 +392,7 @@ fn the_budget_is_exact_when_nothing_is_kept_back() {
         log.append(&next).unwrap();
         log.flush().unwrap();
         let (log, recovered) = Log::open(os.crash(before), dir(), IDENTITY, options).unwrap();
-        assert_eq!(all(&log, recovered.base), [few, vec![last, next]].concat());
+        assert_eq!(all(&log, recovered.log_start), [few, vec![last, next]].concat());
     }
 }
 

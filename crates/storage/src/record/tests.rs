@@ -11,7 +11,7 @@ const KINDS: [RecordKind; 8] = [
     RecordKind::Entry(EntryKind::NoOp),
     RecordKind::Entry(EntryKind::Configuration),
     RecordKind::Reset,
-    RecordKind::Mark,
+    RecordKind::SyncMarker,
     RecordKind::SegmentEnd,
 ];
 
@@ -108,7 +108,7 @@ fn a_segment_start_and_a_hard_state_are_read_as_they_were_written() {
         let start = SegmentStart {
             prev_segment: 3,
             prev_segment_crc: 0xdead_beef,
-            base: EntryId::new(Term::new(2), LogIndex::new(9)),
+            log_start: EntryId::new(Term::new(2), LogIndex::new(9)),
             hard_state: HardState { term: Term::new(8), vote },
         };
         assert_eq!(SegmentStart::decode(&start.encode()), Some(start));
@@ -119,7 +119,15 @@ fn a_segment_start_and_a_hard_state_are_read_as_they_were_written() {
 #[test]
 fn each_kind_is_shown_by_a_name_of_its_own() {
     let names = KINDS.map(RecordKind::as_str);
-    let expected =
-        ["segment-start", "hard-state", "entry", "no-op", "configuration", "reset", "mark", "segment-end"];
+    let expected = [
+        "segment-start",
+        "hard-state",
+        "entry",
+        "no-op",
+        "configuration",
+        "reset",
+        "sync-marker",
+        "segment-end",
+    ];
     assert_eq!(names, expected);
 }

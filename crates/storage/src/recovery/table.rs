@@ -4,7 +4,7 @@
 //! damage, and the start is refused. If nothing does, a power cut in the middle of a write explains them: what was
 //! never durable was never promised to anybody.
 //!
-//! Caveat: the last flush before a power cut is proved by nothing until a mark follows. A bit that flips in it is taken
+//! Caveat: the last flush before a power cut is proved by nothing until a sync marker follows. A bit that flips in it is taken
 //! for a torn write; the node says that it cut.
 
 /// How the reading of a started segment ended.

@@ -22,7 +22,7 @@ fn two_segments(letter: u8) -> MemOs {
         .unwrap();
         log.flush().unwrap();
     }
-    log.mark().unwrap();
+    log.write_sync_marker().unwrap();
     os
 }
 
@@ -193,7 +193,7 @@ fn a_record_of_an_unknown_kind_refuses_the_start() {
     let end = *offsets(&os, 1).last().unwrap();
     let image = load(&os, dir(), 1, Some(IDENTITY)).unwrap();
     let record = Record {
-        kind: RecordKind::Mark,
+        kind: RecordKind::SyncMarker,
         prev_crc: 0,
         index: LogIndex::ZERO,
         term: lograft_types::Term::ZERO,
@@ -313,5 +313,5 @@ fn a_number_that_no_log_reaches_is_not_written() {
     let late = vec![entry(1, 1, b""), entry(2, MAX_COUNTER, b"")];
     assert!(matches!(log.append_write(&write(1, None, late)), Err(LogError::OutOfOrder(_))));
     log.flush().unwrap();
-    assert_eq!(opened(&os.crash(1)).base, EntryId::ORIGIN);
+    assert_eq!(opened(&os.crash(1)).log_start, EntryId::ORIGIN);
 }

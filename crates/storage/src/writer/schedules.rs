@@ -65,7 +65,7 @@ struct Life {
     reader: LogReader<MemOs>,
     model: Arc<Mutex<Model>>,
     term: u64,
-    /// The bytes of each write that counts against the budget.
+    /// The bytes of each write that counts against the credit.
     sizes: Vec<u64>,
     latest: LogReport,
 }
@@ -121,7 +121,7 @@ impl Life {
         self.sizes.len() as u64 - 1
     }
 
-    /// Hands a write in, if the budget has room for it: entries behind the last one, or from an earlier one on in a
+    /// Hands a write in, if the credit has room for it: entries behind the last one, or from an earlier one on in a
     /// later term, which is then written with them.
     fn hand_in(&mut self) {
         let mut random = thread_rng();
@@ -135,7 +135,7 @@ impl Life {
         let size = record_size_bytes(payload.len()) * entries.len() as u64;
         let used: u64 =
             self.sizes.iter().skip(1 + usize::try_from(self.latest.persisted.get()).expect("few")).sum();
-        if used + size > self.latest.budget_bytes {
+        if used + size > self.latest.credit_bytes {
             self.term -= u64::from(replaces);
             return;
         }
@@ -171,15 +171,15 @@ impl Life {
     }
 }
 
-/// Everything that was handed in is durable, and a mark proves it.
+/// Everything that was handed in is durable, and a sync marker proves it.
 fn all_is_there((os, model, handed_in, latest): (MemOs, Arc<Mutex<Model>>, u64, LogReport)) {
-    assert_eq!(latest.failed, None, "who keeps to the budget meets no failure");
+    assert_eq!(latest.failed, None, "who keeps to the credit meets no failure");
     assert_eq!(latest.persisted.get(), handed_in);
     let after = os.crash(1);
     assert_eq!(after_a_power_cut(&after), model.lock().expect("nobody panics with it").last());
     let records = inspect::records(after, dir(), crate::testing::IDENTITY);
     let last = records.map(|record| record.expect("whole").kind).last();
-    assert!(handed_in == 0 || last == Some(RecordKind::Mark), "{last:?}");
+    assert!(handed_in == 0 || last == Some(RecordKind::SyncMarker), "{last:?}");
 }
 
 /// Reads at any time: whole entries of one log as it once was, or none.

@@ -82,13 +82,13 @@ fn a_failed_flush_is_reported_and_nothing_is_touched_any_more() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
     // The next segment is there, so that its preparation does not count below.
-    let budget = SMALL.min_segment_bytes;
-    wait_for(&reports, |report| report.budget_bytes > budget);
+    let credit = SMALL.min_segment_bytes;
+    wait_for(&reports, |report| report.credit_bytes > credit);
     thread.append(write(1, None, entries(1..=1, 1)));
     wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
     os.fail_next_flush();
     thread.append(write(2, None, entries(2..=2, 1)));
-    // An idle mark may have met the failure first; either way the write is not promised.
+    // An idle sync marker may have met the failure first; either way the write is not promised.
     let report = wait_for(&reports, |report| report.failed.is_some());
     assert_eq!(report.persisted, WriteSeq::new(1));
     let before = os.counts();
@@ -104,7 +104,7 @@ fn last_kind(os: &MemOs) -> RecordKind {
 }
 
 #[test]
-fn the_shutdown_flushes_and_marks() {
+fn the_shutdown_flushes_and_writes_a_sync_marker() {
     let os = MemOs::new();
     let (thread, _reports) = spawn(&os);
     for seq in 1..=30 {
@@ -112,17 +112,17 @@ fn the_shutdown_flushes_and_marks() {
     }
     thread.shutdown();
     let after = os.crash(1);
-    assert_eq!(last_kind(&after), RecordKind::Mark);
+    assert_eq!(last_kind(&after), RecordKind::SyncMarker);
     assert_eq!(open(&after).1.entries.len(), 30);
 }
 
 #[test]
-fn an_idle_log_is_marked() {
+fn an_idle_log_ends_in_a_sync_marker() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
     thread.append(write(1, None, entries(1..=1, 1)));
     wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
-    while last_kind(&os) != RecordKind::Mark {
+    while last_kind(&os) != RecordKind::SyncMarker {
         wait_for(&reports, |_| true);
     }
     // Dropping the handle ends the thread too: the reports end.
@@ -141,19 +141,19 @@ fn a_full_disk_is_reported_and_heals_by_itself() {
     });
     let full = wait_for(&reports, |report| report.disk_full);
     // What was granted still goes in.
-    let length = usize::try_from(full.budget_bytes).unwrap() - 48;
-    assert!(record_size_bytes(length) <= full.budget_bytes);
+    let length = usize::try_from(full.credit_bytes).unwrap() - 48;
+    assert!(record_size_bytes(length) <= full.credit_bytes);
     thread.append(write(1, None, vec![entry(1, 1, &vec![b'f'; length])]));
     let report = wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
-    assert!(report.budget_bytes < 48 && report.failed.is_none());
+    assert!(report.credit_bytes < 48 && report.failed.is_none());
     os.set_free_bytes(1 << 20);
     let healed = wait_for(&reports, |report| !report.disk_full);
-    assert!(healed.budget_bytes > full.budget_bytes && healed.log_size_bytes > full.log_size_bytes);
+    assert!(healed.credit_bytes > full.credit_bytes && healed.log_size_bytes > full.log_size_bytes);
     thread.shutdown();
 }
 
 #[test]
-fn a_write_beyond_the_budget_waits_for_the_segment_or_fails_the_log() {
+fn a_write_beyond_the_credit_waits_for_the_segment_or_fails_the_log() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
     // Far more than one segment: the log gets the room it needs.

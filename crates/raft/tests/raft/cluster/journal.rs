@@ -1,6 +1,6 @@
 //! What happened in the cluster, for those who tell it.
 
-use lograft_raft::{Append, Halt, ReadOutcome, RoleName, Write};
+use lograft_raft::{Halt, NewEntries, ReadOutcome, RoleName, Write};
 use lograft_types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term};
 
 use super::{Cluster, Packet};
@@ -57,9 +57,11 @@ impl Cluster {
         log_before: Vec<EntryId>,
     ) {
         let entries: Vec<_> = entries.iter().map(|entry| entry.id).collect();
-        let first = match write.append {
-            Append::Nothing => None,
-            Append::FromRequest { .. } | Append::Proposals { .. } | Append::NoOp { .. } => entries.first(),
+        let first = match write.entries {
+            NewEntries::Nothing => None,
+            NewEntries::FromRequest { .. } | NewEntries::Proposals { .. } | NewEntries::NoOp { .. } => {
+                entries.first()
+            }
         };
         let dropped = first.map_or_else(Vec::new, |first| {
             log_before.into_iter().filter(|entry| entry.index >= first.index).collect()

@@ -2,7 +2,7 @@
 
 use goldenscript::ArgumentConsumer;
 use lograft_raft::{
-    Append, AppendEntries, AppendEntriesResponse, AppendResult, Config, Configuration, Input, Request,
+    AppendEntries, AppendEntriesResponse, AppendResult, Config, Configuration, Input, NewEntries, Request,
     RequestVote, RequestVoteResponse, Response, VoteResult,
 };
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, Term};
@@ -239,7 +239,7 @@ impl Script {
         let sizes_bytes = vec![10; names.len()];
         // The names are wanted when the step's events are shown, so they are known after it.
         let effects = self.cluster()?.step(at, Input::Propose { sizes_bytes });
-        let Some(Append::Proposals { first }) = effects.write.map(|write| write.append) else {
+        let Some(NewEntries::Proposals { first }) = effects.write.map(|write| write.entries) else {
             return Err(format!("n{at} does not lead").into());
         };
         for (name, i) in names.into_iter().zip(first.index.get()..) {

@@ -83,7 +83,7 @@ fn pitfall_58_59_a_flush_that_fails_closes_the_log_and_is_not_believed() {
     assert!(matches!(log.flush(), Err(LogError::Poisoned(_))));
     assert!(matches!(log.append(&entry(5, 1, b"")), Err(LogError::Poisoned(_))));
     assert!(matches!(log.append_write(&write(3, None, vec![])), Err(LogError::Poisoned(_))));
-    assert!(matches!(log.mark(), Err(LogError::Poisoned(_))));
+    assert!(matches!(log.write_sync_marker(), Err(LogError::Poisoned(_))));
     assert!(matches!(log.reset(EntryId::ORIGIN), Err(LogError::Poisoned(_))));
     assert_eq!(os.counts(), before, "nothing is touched any more");
 }

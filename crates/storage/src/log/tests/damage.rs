@@ -22,7 +22,7 @@ fn a_torn_tail_is_cut_at_every_byte_of_the_last_record() {
         let expected = if torn < payload_end { 3 } else { 4 };
         assert_eq!(recovered.entries.len(), expected, "torn at {torn}");
         assert_eq!(
-            all(&log, recovered.base),
+            all(&log, recovered.log_start),
             [entries(1..=3, 1), vec![entry(4, 1, b"{\"command\":\"the last one\"}")]].concat()[..expected]
         );
         let nothing_left = bytes[start..].iter().all(|byte| *byte == 0);
@@ -56,7 +56,7 @@ fn pitfall_65_garbage_behind_the_end_is_cut_and_does_not_come_back() {
         log.flush().unwrap();
         let (log, recovered) = open(&disk.crash(2));
         assert_eq!(recovered.repaired, None);
-        assert_eq!(all(&log, recovered.base), entries(1..=20, 1));
+        assert_eq!(all(&log, recovered.log_start), entries(1..=20, 1));
     }
 }
 

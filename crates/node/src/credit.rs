@@ -8,22 +8,22 @@ use lograft_types::{Entry, EntryKind, LogWrite, WriteSeq};
 /// The credit.
 ///
 /// # Invariants
-/// - Entries are handed to the log only while [`Self::free_bytes`] covers them. Hard states and a new leader's entry
+/// - Entries are handed to the log only while [`Self::available_bytes`] covers them. Hard states and a new leader's entry
 ///   come out of a reserve that the log keeps back.
 /// - A write counts against the credit until a report that covers it: the report's figure may include it already, so
 ///   the credit is never too high.
 #[derive(Debug)]
-pub(super) struct LogSpace {
-    budget_bytes: u64,
+pub(super) struct LogCredit {
+    credit_bytes: u64,
     unreported: VecDeque<(WriteSeq, u64)>,
     unreported_bytes: u64,
     disk_full: bool,
 }
 
-impl LogSpace {
+impl LogCredit {
     pub(super) fn new(report: &LogReport) -> Self {
         Self {
-            budget_bytes: report.budget_bytes,
+            credit_bytes: report.credit_bytes,
             unreported: VecDeque::new(),
             unreported_bytes: 0,
             disk_full: report.disk_full,
@@ -31,7 +31,7 @@ impl LogSpace {
     }
 
     pub(super) fn reported(&mut self, report: &LogReport) {
-        self.budget_bytes = report.budget_bytes;
+        self.credit_bytes = report.credit_bytes;
         self.disk_full = report.disk_full;
         while let Some((_, bytes)) = self.unreported.pop_front_if(|(seq, _)| *seq <= report.persisted) {
             self.unreported_bytes -= bytes;
@@ -44,8 +44,8 @@ impl LogSpace {
         self.unreported_bytes += bytes;
     }
 
-    pub(super) fn free_bytes(&self) -> u64 {
-        self.budget_bytes.saturating_sub(self.unreported_bytes)
+    pub(super) fn available_bytes(&self) -> u64 {
+        self.credit_bytes.saturating_sub(self.unreported_bytes)
     }
 
     /// The disk refused room for the next segment.
