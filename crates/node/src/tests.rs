@@ -158,7 +158,7 @@ fn pitfall_50_a_follower_reads_at_the_leaders_index_only_when_it_has_applied_it(
     bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
     let Some(Ok(ClientResponse { body: ResponseBody::Got(Some(found)), .. })) = bench.response_to(token)
     else {
-        panic!("{:?}", bench.replies)
+        panic!("{:?}", bench.client_responses)
     };
     assert_eq!(found.stored.value, "1");
 }
@@ -305,7 +305,7 @@ fn pitfall_54_a_shutdown_answers_every_waiter_by_what_is_known_of_it() {
     let read = bench.ask(get("a", Consistency::Linearizable));
     bench.room(10, false);
     let parked = bench.ask(set("b", "2"));
-    bench.replies = bench.node.shut_down();
+    bench.client_responses = bench.node.shut_down().client_responses;
     assert!(matches!(bench.error(proposed), Some(RequestError::UnknownOutcome { .. })));
     assert_eq!(bench.error(parked), Some(&RequestError::ShuttingDown));
     assert_eq!(bench.error(read), Some(&RequestError::ShuttingDown));
