@@ -84,7 +84,10 @@ impl State {
     fn answer(&mut self, pending: PendingRequest) {
         let result = match &self.error {
             Some(error) => Err(error.clone()),
-            None => Ok(ClientResponse { header: self.header(), body: self.body(&pending.request) }),
+            None => {
+                let body = self.body(&pending.request);
+                Ok(ClientResponse { header: self.header(), body })
+            }
         };
         let _ = pending.respond.send(result);
     }

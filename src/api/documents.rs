@@ -1,4 +1,4 @@
-//! The documents of the answers.
+//! The JSON documents that HTTP responds with and `-w json` prints. Ids and hashes are hexadecimal text.
 
 use serde::Serialize;
 
@@ -52,31 +52,57 @@ impl From<v1::KeyValue> for KeyValueDoc {
     }
 }
 
-/// The answer to GET of a key, for those who want a document.
+/// The response to a Get.
 #[derive(Debug, Serialize)]
 pub(crate) struct GetDoc {
-    pub(crate) header: HeaderDoc,
-    pub(crate) kv: KeyValueDoc,
+    header: HeaderDoc,
+    /// Absent if there is no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv: Option<KeyValueDoc>,
 }
 
-/// The answer to PUT.
+impl From<v1::GetResponse> for GetDoc {
+    fn from(get: v1::GetResponse) -> Self {
+        Self { header: get.header.into(), kv: get.kv.map(Into::into) }
+    }
+}
+
+/// The response to a Set.
 #[derive(Debug, Serialize)]
 pub(crate) struct SetDoc {
-    pub(crate) header: HeaderDoc,
+    header: HeaderDoc,
+    /// What was there before, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prev_kv: Option<KeyValueDoc>,
+    prev_kv: Option<KeyValueDoc>,
 }
 
-/// The answer to DELETE.
+impl From<v1::SetResponse> for SetDoc {
+    fn from(set: v1::SetResponse) -> Self {
+        Self { header: set.header.into(), prev_kv: set.prev_kv.map(Into::into) }
+    }
+}
+
+/// The response to a Delete.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeleteDoc {
-    pub(crate) header: HeaderDoc,
-    pub(crate) deleted: u64,
+    header: HeaderDoc,
+    deleted: u64,
+    /// What was there before, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) prev_kv: Option<KeyValueDoc>,
+    prev_kv: Option<KeyValueDoc>,
 }
 
-/// The answer to a list.
+impl From<v1::DeleteResponse> for DeleteDoc {
+    fn from(delete: v1::DeleteResponse) -> Self {
+        Self {
+            header: delete.header.into(),
+            deleted: delete.deleted,
+            prev_kv: delete.prev_kv.map(Into::into),
+        }
+    }
+}
+
+/// The response to a List.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListDoc {
     header: HeaderDoc,
@@ -164,7 +190,7 @@ impl From<v1::Member> for MemberDoc {
     }
 }
 
-/// The answer of `/health`, in etcd's shape: text, not a boolean.
+/// The response to `/health`, in etcd's shape: text, not a boolean.
 #[derive(Debug, Serialize)]
 pub(crate) struct HealthDoc {
     pub(crate) health: &'static str,

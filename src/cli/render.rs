@@ -1,11 +1,12 @@
 //! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface; ids are hex.
 
 use comfy_table::{Table, presets};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, StatusDoc, hex};
 use crate::client::Error;
 use crate::proto::v1;
-use lograft_types::{ClusterId, NodeId};
 
 use super::args::Format;
 
@@ -19,7 +20,7 @@ pub(super) fn get(format: Format, answer: v1::GetResponse, value_only: bool) -> 
             Some(kv) if value_only => format!("{}\n", kv.value),
             kv => pair(kv.as_ref()),
         },
-        Format::Json => line(&with_kv(json!({"header": header(answer.header.as_ref())}), "kv", answer.kv)),
+        Format::Json => line(&GetDoc::from(answer)),
         Format::Table => kv_table(answer.kv.as_slice(), false),
     }
 }
@@ -28,9 +29,7 @@ pub(super) fn get(format: Format, answer: v1::GetResponse, value_only: bool) -> 
 pub(super) fn set(format: Format, answer: v1::SetResponse) -> String {
     match format {
         Format::Simple => format!("OK\n{}", pair(answer.prev_kv.as_ref())),
-        Format::Json => {
-            line(&with_kv(json!({"header": header(answer.header.as_ref())}), "prev_kv", answer.prev_kv))
-        }
+        Format::Json => line(&SetDoc::from(answer)),
         Format::Table => {
             let revision = answer.header.as_ref().map_or(0, |header| header.revision);
             let mut table = table(&["RESULT", "REVISION"]);
@@ -44,10 +43,7 @@ pub(super) fn set(format: Format, answer: v1::SetResponse) -> String {
 pub(super) fn del(format: Format, answer: v1::DeleteResponse) -> String {
     match format {
         Format::Simple => format!("{}\n{}", answer.deleted, pair(answer.prev_kv.as_ref())),
-        Format::Json => {
-            let answered = json!({"header": header(answer.header.as_ref()), "deleted": answer.deleted});
-            line(&with_kv(answered, "prev_kv", answer.prev_kv))
-        }
+        Format::Json => line(&DeleteDoc::from(answer)),
         Format::Table => {
             let mut table = table(&["DELETED"]);
             table.add_row([answer.deleted.to_string()]);
@@ -74,10 +70,7 @@ pub(super) fn list_lines(kvs: &[v1::KeyValue], keys_only: bool) -> String {
 pub(super) fn list(format: Format, answer: v1::ListResponse, keys_only: bool) -> String {
     match format {
         Format::Simple => list_lines(&answer.kvs, keys_only),
-        Format::Json => {
-            let kvs: Vec<Value> = answer.kvs.iter().map(|kv| key_value(kv, !keys_only)).collect();
-            line(&json!({"header": header(answer.header.as_ref()), "kvs": kvs, "more": answer.more}))
-        }
+        Format::Json => line(&ListDoc::new(answer, !keys_only)),
         Format::Table => kv_table(&answer.kvs, keys_only),
     }
 }
@@ -91,7 +84,7 @@ pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusRespon
             let documents: Vec<Value> = answers
                 .iter()
                 .map(|(endpoint, answer)| match answer {
-                    Ok(answer) => json!({"endpoint": endpoint, "status": status_document(answer)}),
+                    Ok(answer) => json!({"endpoint": endpoint, "status": StatusDoc::from(answer.clone())}),
                     Err(error) => json!({"endpoint": endpoint, "error": error.to_string()}),
                 })
                 .collect();
@@ -160,32 +153,6 @@ fn term(answer: &v1::StatusResponse) -> u64 {
     answer.header.as_ref().map_or(0, |header| header.term)
 }
 
-fn status_document(answer: &v1::StatusResponse) -> Value {
-    let members: Vec<Value> = answer
-        .members
-        .iter()
-        .map(|member| {
-            json!({
-                "id": hex(member.id), "name": member.name, "peer_urls": member.peer_urls,
-                "client_urls": member.client_urls, "match_index": member.match_index,
-                "progress": member.progress,
-            })
-        })
-        .collect();
-    let mut document = json!({
-        "header": header(answer.header.as_ref()), "name": answer.name, "version": answer.version,
-        "role": answer.role, "first_index": answer.first_index, "last_index": answer.last_index,
-        "persisted_index": answer.persisted_index, "commit_index": answer.commit_index,
-        "applied_index": answer.applied_index, "state_hash": answer.state_hash, "keys": answer.keys,
-        "log_size_bytes": answer.log_size_bytes, "pending_requests": answer.pending_requests,
-        "refused_messages": answer.refused_messages, "disk_full": answer.disk_full, "members": members,
-    });
-    if answer.leader_id != 0 {
-        document["leader_id"] = json!(hex(answer.leader_id));
-    }
-    document
-}
-
 fn pair(kv: Option<&v1::KeyValue>) -> String {
     kv.map_or(String::new(), |kv| format!("{}\n{}\n", kv.key, kv.value))
 }
@@ -230,36 +197,7 @@ fn table(head: &[&str]) -> Table {
     table
 }
 
-fn with_kv(mut document: Value, field: &str, kv: Option<v1::KeyValue>) -> Value {
-    if let Some(kv) = kv {
-        document[field] = key_value(&kv, true);
-    }
-    document
-}
-
-fn key_value(kv: &v1::KeyValue, with_value: bool) -> Value {
-    let mut document = json!({
-        "key": kv.key, "create_revision": kv.create_revision, "mod_revision": kv.mod_revision,
-        "version": kv.version,
-    });
-    if with_value {
-        document["value"] = json!(kv.value);
-    }
-    document
-}
-
-fn header(header: Option<&v1::Header>) -> Value {
-    let header = header.cloned().unwrap_or_default();
-    json!({
-        "cluster_id": ClusterId::new(header.cluster_id).to_string(), "node_id": hex(header.node_id),
-        "term": header.term, "revision": header.revision,
-    })
-}
-
-fn hex(node: u64) -> String {
-    NodeId::new(node).to_string()
-}
-
-fn line(document: &Value) -> String {
-    format!("{document}\n")
+fn line(document: &impl Serialize) -> String {
+    let json = serde_json::to_string(document).expect("documents have text for keys and no failing parts");
+    json + "\n"
 }

@@ -30,17 +30,16 @@ fn key_and_query(uri: &Uri, known: &[&str]) -> Result<(String, Query), ApiError>
 pub(super) async fn get(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(&parts.uri, &["serializable"])?;
     let get = v1::GetRequest { key, serializable: query.flag("serializable")? };
-    let answer = api.get(get, None).await?;
-    let header = answer.header.unwrap_or_default();
-    let Some(kv) = answer.kv else {
+    let response = api.get(get, None).await?;
+    if wants_document(&parts.headers) && response.kv.is_some() {
+        return Ok(respond::json(StatusCode::OK, &GetDoc::from(response)));
+    }
+    let header = response.header.unwrap_or_default();
+    let Some(kv) = response.kv else {
         let mut response = respond::fault(&ApiError::not_found("there is no such key"));
         put_header(response.headers_mut(), &header);
         return Ok(response);
     };
-    if wants_document(&parts.headers) {
-        let document = GetDoc { header: Some(header).into(), kv: kv.into() };
-        return Ok(respond::json(StatusCode::OK, &document));
-    }
     let history = [
         ("lograft-create-revision", kv.create_revision),
         ("lograft-mod-revision", kv.mod_revision),
@@ -71,9 +70,7 @@ pub(super) async fn put(api: Api, request: Request<Body>) -> Result<Response<Bod
         }
     };
     let set = v1::SetRequest { key, value, if_mod_revision, prev_kv };
-    let answer = api.set(set, None).await?;
-    let document = SetDoc { header: answer.header.into(), prev_kv: answer.prev_kv.map(Into::into) };
-    Ok(respond::json(StatusCode::OK, &document))
+    Ok(respond::json(StatusCode::OK, &SetDoc::from(api.set(set, None).await?)))
 }
 
 /// Removes a key. One that is not there is no error: the document says that nothing was deleted.
@@ -81,13 +78,7 @@ pub(super) async fn delete(api: Api, request: Request<Body>) -> Result<Response<
     let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
     let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
     let delete = v1::DeleteRequest { key, if_mod_revision, prev_kv };
-    let answer = api.delete(delete, None).await?;
-    let document = DeleteDoc {
-        header: answer.header.into(),
-        deleted: answer.deleted,
-        prev_kv: answer.prev_kv.map(Into::into),
-    };
-    Ok(respond::json(StatusCode::OK, &document))
+    Ok(respond::json(StatusCode::OK, &DeleteDoc::from(api.delete(delete, None).await?)))
 }
 
 /// Keys in order.
