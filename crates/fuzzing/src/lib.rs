@@ -5,7 +5,7 @@
 //! live in the modules `fuzzing` beside the private code that they drive, compiled for tests and under `cfg(fuzzing)`,
 //! which `cargo fuzz` sets (`scripts/fuzz`). Each returns how far the input came, so that no corpus turns into noise
 //! when a format changes.
-
+#![expect(clippy::disallowed_methods, reason = "corpora are files of the tests")]
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,11 @@
 //! - A name (of a new file, or after a rename) is durable after a sync of its directory, a removal too.
 //!
 //! Caveat: a disk that answers a flush before the data is safe breaks every promise of the log; nothing here detects it.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the seam: the others come through here"
+)]
 
 use std::fmt::Debug;
 use std::io;

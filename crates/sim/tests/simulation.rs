@@ -91,6 +91,7 @@ fn a_seed_replays_to_the_same_trace() {
 
 /// Plays the seed, or the range of seeds, in `LOGRAFT_SIM_SEED` ("7", "1000..2000"); by default a single one.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the environment chooses the seed")]
 fn one_seed() {
     let wanted = std::env::var("LOGRAFT_SIM_SEED").unwrap_or_else(|_| "1".to_owned());
     let parse = |number: &str| number.trim().parse::<u64>().expect("LOGRAFT_SIM_SEED: a number, or FROM..TO");

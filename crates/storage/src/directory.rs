@@ -11,6 +11,7 @@
 //!
 //! Caveats: the lock is one of this machine; a directory on a network file system can be opened twice. A directory that
 //! was copied as a whole cannot be told from the original.
+#![expect(clippy::disallowed_types, reason = "the lock is an open file of this process")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};

@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let failed = u64::from(failure.is_some());
     if let Some(failure) = failure {
         code = Outcome::Failed;
-        text.push_str(&report(failure, &arguments));
+        text.push_str(&report(failure, arguments));
     } else if arguments.marks || marks::COUNTED && totals.seeds >= SEEDS_FOR_MARKS {
         for mark in totals.unreached() {
             code = Outcome::Failed;
@@ -155,6 +155,7 @@ fn table(totals: &Totals, took: Duration, jobs: usize) -> String {
 }
 
 /// Shortens a failure, writes its trace and says how to play it again.
+#[expect(clippy::disallowed_methods, reason = "a trace is a file for people")]
 fn report(failure: Failure, arguments: &Arguments) -> String {
     let seed = failure.scenario.seed;
     let mut text = format!("\nseed {seed} failed: {}\n", failure.what);

@@ -1,4 +1,5 @@
 //! The data directory: who gets in, and what is said to those who do not.
+#![expect(clippy::disallowed_methods, reason = "these tests make the files that others leave")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 

@@ -328,6 +328,7 @@ fn sizes_that_make_no_log_are_refused() {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "the test tears a file on the real disk")]
 fn the_log_works_on_the_machine_s_own_file_system() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path();
