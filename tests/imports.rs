@@ -31,8 +31,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sim", &["node", "raft", "kv", "storage", "types", "limits", "marks"]),
     // What stands alone.
     ("proto", &[]),
-    ("config", &["types", "limits"]),
-    ("client", &["proto"]),
+    ("config", &["kv", "types", "limits"]),
+    ("client", &["config", "proto"]),
     // The edges. HTTP speaks through the services of gRPC; the port that both share is the one file that knows HTTP.
     ("rpc", &["node", "proto", "raft", "kv", "types", "limits"]),
     ("rpc/server", &["http", "node", "proto", "limits"]),

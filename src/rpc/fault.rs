@@ -7,12 +7,8 @@ use tonic::{Code, Status};
 
 use super::check::Invalid;
 use crate::node::RequestError;
+use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 use crate::types::Revision;
-
-/// Metadata of an error: what is certain about the write, `not-applied` or `unknown`.
-pub const OUTCOME: &str = "lograft-outcome";
-/// Metadata of a failed condition: the key's mod_revision, 0 where there is no such key.
-pub const FOUND_MOD_REVISION: &str = "lograft-found-mod-revision";
 
 /// What is certain about a write that was not answered OK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

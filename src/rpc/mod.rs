@@ -32,7 +32,7 @@ pub(crate) mod stub;
 mod tests;
 
 pub use cluster::ClusterService;
-pub use fault::{Certainty, FOUND_MOD_REVISION, Fault, OUTCOME};
+pub use fault::{Certainty, Fault};
 pub use health::HealthService;
 pub use kv::KvService;
 pub use link::Link;
