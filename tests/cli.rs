@@ -1,6 +1,6 @@
 //! The program as scripts see it: exit codes, one line on stderr, output.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -52,18 +52,27 @@ fn nobody() -> String {
 
 #[test]
 fn help_and_version_go_to_stdout_and_are_no_failure() {
-    for arguments in [&["--help"][..], &["serve", "--help"], &["cluster", "--help"], &["set", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["cluster", "--help"],
+        &["set", "--help"],
+        &["man", "--help"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(OK), "{arguments:?}");
         assert!(output.stderr.is_empty());
         assert_says(&stdout(&output), &["Usage:", "lograft"]);
     }
     let help = stdout(&run(&["--help"]));
-    assert_says(&help, &["Exit codes:", "LOGRAFT_ENDPOINTS", "Examples:", "128"]);
+    assert_says(
+        &help,
+        &["Exit codes:", "LOGRAFT_ENDPOINTS", "Examples:", "128", "completions", "man", "--color"],
+    );
     let help = stdout(&run(&["serve", "--help"]));
     assert_says(
         &help,
-        &["--max-value-bytes", "LOGRAFT_MAX_VALUE_BYTES", "--initial-cluster", "--config-file"],
+        &["--max-value-bytes", "LOGRAFT_MAX_VALUE_BYTES", "--initial-cluster", "--config-file", "100ms"],
     );
     for arguments in [&["--version"][..], &["version"]] {
         let output = run(arguments);
@@ -87,6 +96,10 @@ fn bad_arguments_are_told_in_one_line_with_code_128() {
         (&["get"], &["<KEY>"]),
         (&["get", "k", "--endpoints", "nowhere"], &["nowhere", "no port"]),
         (&["get", "k", "--command-timeout", "soon"], &["soon", "5s"]),
+        (&["get", "k", "--command-timeout", "5"], &["\"5\"", "5s"]),
+        (&["get", "k", "--color", "green"], &["green", "auto", "never"]),
+        (&["completions", "tcsh"], &["tcsh", "bash"]),
+        (&["man", "fly"], &["fly", "serve"]),
         (&["get", "k", "-w", "xml"], &["xml", "json"]),
         (&["set", "k", "v", "--if-mod-revision", "-1"], &["-1"]),
         (&["set", "answer", "-42"], &["-4"]),
@@ -108,7 +121,9 @@ fn a_configuration_that_contradicts_itself_is_told_in_one_line_with_code_128() {
         (&["--advertise-client-urls", "http://0.0.0.0:2379"], &["0.0.0.0", "nobody can reach"]),
         (&["--listen-client-urls", "http://0.0.0.0:2379"], &["--advertise-client-urls"]),
         (&["--listen-client-urls", "https://127.0.0.1:2379"], &["TLS"]),
-        (&["--election-timeout", "100"], &["five times"]),
+        (&["--election-timeout", "100ms"], &["five times"]),
+        (&["--request-timeout", "5"], &["--request-timeout", "5s"]),
+        (&["--max-value-bytes", "2MiB"], &["raise --max-request-bytes"]),
         (&["--config-file", "/nowhere/lograft.toml"], &["/nowhere/lograft.toml"]),
     ] {
         for verb in ["serve", "config"] {
@@ -122,21 +137,21 @@ fn a_configuration_that_contradicts_itself_is_told_in_one_line_with_code_128() {
 fn config_prints_the_merged_result_and_where_each_value_came_from() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lograft.toml");
-    std::fs::write(&file, "heartbeat-interval = 50\nmax-key-bytes = 50\nmax-list-keys = 50\n").unwrap();
+    std::fs::write(&file, "heartbeat-interval = 50\nmax-key-bytes = 50\nrequest-timeout = \"1s\"\n").unwrap();
     let mut command = lograft(&["config", "--max-key-bytes", "70"]);
     command.env("LOGRAFT_CONFIG_FILE", &file);
-    command.env("LOGRAFT_MAX_KEY_BYTES", "60").env("LOGRAFT_MAX_LIST_KEYS", "60");
+    command.env("LOGRAFT_MAX_KEY_BYTES", "60").env("LOGRAFT_REQUEST_TIMEOUT", "2s");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(OK));
     let text = stdout(&output);
-    let from_file = format!("heartbeat-interval = 50  # file, {}:1", file.display());
+    let from_file = format!("heartbeat-interval = \"50ms\"  # file, {}:1", file.display());
     assert_says(
         &text,
         &[
             "max-key-bytes = 70  # flag",
-            "max-list-keys = 60  # environment, LOGRAFT_MAX_LIST_KEYS",
+            "request-timeout = \"2s\"  # environment, LOGRAFT_REQUEST_TIMEOUT",
             &from_file,
-            "max-value-bytes = 1048576  # default",
+            "max-value-bytes = \"1MiB\"  # default",
         ],
     );
     // What was printed is a configuration file.
@@ -156,6 +171,72 @@ fn an_unknown_key_of_the_file_is_named_with_its_line() {
     std::fs::write(&file, "name = \"n1\"\nheart-beat = 50\n").unwrap();
     let line = fails(lograft(&["config", "--config-file", file.to_str().unwrap()]), BAD_ARGUMENTS);
     assert_says(&line, &["lograft.toml:2", "heart-beat"]);
+}
+
+#[test]
+fn completions_for_each_shell_name_verbs_and_flags() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(OK), "{shell}");
+        assert!(output.stderr.is_empty());
+        assert_says(&stdout(&output), &["lograft", "serve", "max-value-bytes", "command-timeout"]);
+    }
+    assert_says(&stdout(&run(&["completions", "--help"])), &["bash", "zsh", "fish"]);
+}
+
+#[test]
+fn bash_takes_its_completions_and_completes_a_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("lograft.bash");
+    std::fs::write(&script, run(&["completions", "bash"]).stdout).unwrap();
+    let test = "source \"$1\"; COMP_WORDS=(lograft se); COMP_CWORD=1; _lograft lograft se lograft; echo \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", test, "bash"]).arg(&script).output().unwrap();
+    assert_eq!(stdout(&output), "serve set\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn manual_pages_of_the_program_and_of_each_verb() {
+    let page = stdout(&run(&["man"]));
+    assert_says(&page, &[".TH lograft 1", ".SH SYNOPSIS", "LOGRAFT_ENDPOINTS", "serve"]);
+    for (verb, says) in [("serve", "max\\-value\\-bytes"), ("get", "serializable"), ("man", "VERB")] {
+        let page = stdout(&run(&["man", verb]));
+        assert_says(&page, &[&format!(".TH lograft\\-{verb} 1").replace("\\-", "-"), ".SH SYNOPSIS", says]);
+    }
+}
+
+#[test]
+fn colors_are_used_when_asked_for_and_never_in_what_programs_read() {
+    let escapes = |command: &mut Command| command.output().unwrap().stdout.contains(&0x1b);
+    for always in [&["--color", "always", "--help"][..], &["serve", "--help", "--color=always"]] {
+        assert!(escapes(&mut lograft(always)), "{always:?}");
+        assert!(escapes(lograft(always).env("NO_COLOR", "1")), "the flag takes precedence");
+    }
+    // Stdout is no terminal here.
+    for plain in [&["--help"][..], &["--color", "auto", "--help"], &["--color=never", "serve", "--help"]] {
+        assert!(!escapes(&mut lograft(plain)), "{plain:?}");
+    }
+    for machine in [&["config", "--color", "always"][..], &["man", "--color", "always"]] {
+        assert!(!escapes(&mut lograft(machine)), "{machine:?}");
+    }
+    fails(lograft(&["fly", "--color", "always"]), BAD_ARGUMENTS);
+}
+
+#[test]
+fn the_log_of_serve_is_colored_when_asked_for() {
+    for (color, colored) in [("always", true), ("auto", false), ("never", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = lograft(&["serve", "--color", color]);
+        command.arg("--listen-client-urls=http://127.0.0.1:0").arg("--listen-peer-urls=http://127.0.0.1:0");
+        command.arg("--advertise-client-urls=http://127.0.0.1:1");
+        command.arg("--initial-advertise-peer-urls=http://127.0.0.1:2").arg("--data-dir").arg(dir.path());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(line.contains("INFO"), "{color}: {line:?}");
+        assert_eq!(line.contains('\x1b'), colored, "{color}: {line:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The limits of a request, checked in one place for gRPC and HTTP alike.
 //!
-//! Exactly the limit is allowed. An error tells both numbers and the flag that sets the limit.
+//! Exactly the limit is allowed. An error states both numbers and the flag that sets the limit, if there is one.
 
 use lograft_node::limits::Limits;
 
@@ -23,7 +23,7 @@ pub enum Invalid {
         flag: &'static str,
     },
     /// More keys asked for than one answer may hold.
-    #[error("limit is {asked} keys, the limit is {limit} (--max-list-keys)")]
+    #[error("limit is {asked} keys, the limit is {limit}")]
     ListLimit {
         /// How many were asked for.
         asked: u32,

@@ -8,11 +8,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use super::check::Invalid;
-
-/// Metadata of an error: what is certain about the write, `not-applied` or `unknown`.
-pub const OUTCOME: &str = "lograft-outcome";
-/// Metadata of a failed condition: the key's mod_revision, 0 where there is no such key.
-pub const FOUND_MOD_REVISION: &str = "lograft-found-mod-revision";
+use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
 /// What is certain about a write that was not answered OK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

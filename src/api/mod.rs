@@ -23,7 +23,7 @@ use tracing::{Instrument, Span, debug_span};
 use crate::actor::NodeHandle;
 use crate::proto::v1;
 
-pub use error::{ApiError, Certainty, FOUND_MOD_REVISION, OUTCOME};
+pub use error::{ApiError, Certainty};
 
 /// The requests of clients, for every edge.
 ///

@@ -3,58 +3,73 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
+use clap_complete::Shell;
 
-use crate::config::{CONFIG_FILE_SETTING, HttpUrl, Setting, env_name, settings};
-
-use super::duration;
+use crate::config::{CONFIG_FILE_SETTING, HttpUrl, SETTINGS, Setting, env_name, parse_duration};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    it worked (a key that does not exist is no error: no output)
-  1    it did not work; stderr says why, and of a write whether its outcome is unknown
-  2    no endpoint could be connected to
-  3    the input cannot be used (a key too long, a value that is not UTF-8, not a data directory)
-  5    interrupted; or `status` found an endpoint that does not answer
+  0    success (a missing key is no error: it prints nothing)
+  1    failure; stderr says why, and whether the outcome of a write is unknown
+  2    no endpoint accepted a connection
+  3    invalid input (a key too long, a value that is not UTF-8, not a data directory)
+  5    interrupted; or `status` found an endpoint that does not respond
   128  bad arguments or configuration";
 
 const TOP_EXAMPLES: &str = "\
 Examples:
-  lograft cluster                          three nodes on this machine; Ctrl-C stops them
+  lograft cluster                          run three nodes on this machine; Ctrl-C stops them
   lograft set greeting hello               store a value
-  lograft get greeting                     the key, then the value
-  lograft list --prefix gr                 keys in order
-  lograft del greeting                     how many keys were deleted
-  lograft status -w table                  every endpoint: role, term, indexes
-  lograft serve --name n1 --data-dir d     one node; `lograft serve --help` tells about more
-  lograft log d                            the log of a stopped node, an entry a line
+  lograft get greeting                     print the key, then the value
+  lograft list --prefix gr                 print keys in order
+  lograft del greeting                     delete a key, print how many were deleted
+  lograft status -w table                  print each endpoint's role, term and indexes
+  lograft serve --name n1 --data-dir d     run one node; see `lograft serve --help`
+  lograft log d                            print the log of a stopped node, one entry per line
+  source <(lograft completions bash)       complete verbs and flags in this shell
+  lograft man serve | man -l -             read the manual page of a verb
 
 Environment:
-  LOGRAFT_ENDPOINTS   where the client's verbs connect to (--endpoints wins)
-  LOGRAFT_…           every flag of `serve`, in upper case: LOGRAFT_DATA_DIR for --data-dir";
+  LOGRAFT_ENDPOINTS   where the client verbs connect to (--endpoints takes precedence)
+  LOGRAFT_…           each flag of `serve`, in upper case: LOGRAFT_DATA_DIR for --data-dir
+  NO_COLOR            no colors, unless --color says otherwise";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
   lograft serve
-      a cluster of one node on 127.0.0.1:2379 and :2380, its data in ./default.lograft
+      run a cluster of one node on 127.0.0.1:2379 and :2380 with its data in ./default.lograft
   lograft serve --name n1 --data-dir /var/lib/lograft \\
       --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://10.0.0.1:2379 \\
       --listen-peer-urls http://0.0.0.0:2380 \\
       --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380
-      one of three; start the same on the other two with their names and addresses
+      run one node of three; run the same on the other two with their names and addresses
 
 Each setting is taken from the first place that has it: the flag, the environment
 (LOGRAFT_ and the flag in upper case: LOGRAFT_DATA_DIR), the TOML file named by
 --config-file (the flags without dashes are its keys), the default. `lograft config`
-takes the same flags, prints the result and says where each value came from.
-Sizes may be written with KiB, MiB or GiB.";
+takes the same flags, and prints the result and where each value came from.
+Sizes may have the unit KiB, MiB or GiB; durations are written as 100ms, 5s or 1m.";
 
-/// A Raft-replicated key-value node, and what to talk to it with.
+/// A Raft-replicated key-value node, and its client
 #[derive(Debug, Parser)]
 #[command(name = "lograft", version, max_term_width = 110)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_help = format!("{TOP_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Cli {
+    /// When to color the help and the log of `serve`: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = ColorChoice::Auto,
+        hide_possible_values = true,
+        display_order = 900
+    )]
+    pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) verb: Verb,
 }
@@ -65,9 +80,9 @@ pub(super) enum Verb {
     /// Run a node
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
-    /// Run a cluster on this machine: a process for each node, their news on stdout
+    /// Run a cluster on this machine: one process per node, events on stdout
     Cluster(ClusterArgs),
-    /// Read a key: prints the key, then the value; nothing where there is no such key
+    /// Read a key: prints the key, then the value; nothing if the key does not exist
     #[command(after_help = EXIT_CODES)]
     Get(GetArgs),
     /// Store a value; prints OK once a majority has it on disk
@@ -79,18 +94,19 @@ pub(super) enum Verb {
     /// Read keys in bytewise order
     #[command(after_help = EXIT_CODES)]
     List(ListArgs),
-    /// Ask every endpoint how it fares
+    /// Show the status of every endpoint
     #[command(after_help = EXIT_CODES)]
     Status(StatusArgs),
-    /// Print the log of a stopped node as JSON, an entry a line
+    /// Print the log of a stopped node as JSON, one entry per line
     #[command(after_help = EXIT_CODES)]
     Log(LogArgs),
-    /// Print the configuration that `serve` would use, with where each value came from
+    /// Print the configuration that `serve` would use, and where each value came from
     Config(ServeArgs),
-    /// Prove the program: play seeds on simulated clusters
-    #[cfg(feature = "sim")]
-    #[command(disable_help_flag = true)]
-    Sim(SimArgs),
+    /// Print completions for a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completions(CompletionArgs),
+    /// Print a manual page
+    Man(ManArgs),
     /// Print the version
     Version,
 }
@@ -98,26 +114,35 @@ pub(super) enum Verb {
 const SET_NOTES: &str = "\
 Examples:
   lograft set greeting hello
-  lograft set answer -- -42                      a value that begins with a dash
-  printf hello | lograft set greeting            the value from stdin, byte for byte
-  lograft set lock mine --if-mod-revision 0      only if the key does not exist
+  lograft set answer -- -42                      store a value that begins with a dash
+  printf hello | lograft set greeting            store the value from stdin, byte for byte
+  lograft set lock mine --if-mod-revision 0      store it only if the key does not exist
 
-A write is sent once. If its answer is lost the exit code is 1 and stderr says \"outcome unknown\": read before you
+A write is sent once. If its response is lost, the exit code is 1 and stderr says \"outcome unknown\": read before you
 send it again, or use --if-mod-revision.";
 
-/// What the simulator's program takes: it reads its arguments itself, as it also stands alone.
-#[cfg(feature = "sim")]
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  source <(lograft completions bash)
+  lograft completions zsh > ~/.zfunc/_lograft
+  lograft completions fish > ~/.config/fish/completions/lograft.fish";
+
 #[derive(Debug, Args)]
-pub(super) struct SimArgs {
-    /// See `lograft sim --help`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(super) arguments: Vec<String>,
+pub(super) struct CompletionArgs {
+    /// The shell
+    pub(super) shell: Shell,
 }
 
-/// Where the client's verbs connect to, and how they print.
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The verb to document; absent: the program
+    pub(super) verb: Option<String>,
+}
+
+/// Where the client verbs connect to, and how they print.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ClientArgs {
-    /// Where the nodes listen for clients; the next one is tried when no connection can be made
+    /// Where the nodes listen for clients; if one accepts no connection, the next is tried
     #[arg(
         long,
         value_name = "HOST:PORT,…",
@@ -130,12 +155,17 @@ pub(super) struct ClientArgs {
     /// How to print
     #[arg(short = 'w', long, value_name = "FORMAT", value_enum, default_value_t = Format::Simple)]
     pub(super) write_out: Format,
-    /// How long to wait for the answer
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
+    /// How long to wait for the response
+    #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5s")]
     pub(super) command_timeout: Duration,
-    /// How long to wait for a connection, of each endpoint
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "2s")]
+    /// How long to wait for a connection to each endpoint
+    #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "2s")]
     pub(super) dial_timeout: Duration,
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    // A day is longer than anybody waits for one command, and far below where timers overflow.
+    parse_duration(text, Duration::from_millis(1)..=Duration::from_secs(86_400))
 }
 
 /// How to print.
@@ -153,7 +183,7 @@ pub(super) enum Format {
 pub(super) struct GetArgs {
     /// The key
     pub(super) key: String,
-    /// Answer from the asked node's own map at once: it may be behind
+    /// Read the endpoint's own map at once; it may be behind
     #[arg(long)]
     pub(super) serializable: bool,
     /// Print only the value
@@ -167,12 +197,12 @@ pub(super) struct GetArgs {
 pub(super) struct SetArgs {
     /// The key
     pub(super) key: String,
-    /// The value; absent or "-": from stdin
+    /// The value; absent or "-": read it from stdin
     pub(super) value: Option<String>,
-    /// Only if the key's mod_revision is this; 0: only if the key does not exist
+    /// Write only if the key's mod_revision is this; 0: only if the key does not exist
     #[arg(long, value_name = "REVISION")]
     pub(super) if_mod_revision: Option<u64>,
-    /// Print the key as it was before, too
+    /// Also print the previous value
     #[arg(long)]
     pub(super) prev_kv: bool,
     #[command(flatten)]
@@ -183,10 +213,10 @@ pub(super) struct SetArgs {
 pub(super) struct DelArgs {
     /// The key
     pub(super) key: String,
-    /// Only if the key's mod_revision is this
+    /// Delete only if the key's mod_revision is this
     #[arg(long, value_name = "REVISION")]
     pub(super) if_mod_revision: Option<u64>,
-    /// Print the key as it was before, too
+    /// Also print the previous value
     #[arg(long)]
     pub(super) prev_kv: bool,
     #[command(flatten)]
@@ -195,19 +225,19 @@ pub(super) struct DelArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Only keys that begin with this
+    /// Print only keys that begin with this
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(super) prefix: String,
-    /// Only keys behind this one
+    /// Print only keys that sort after this one
     #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     pub(super) start_after: String,
-    /// At most so many keys; 0: all, page by page
+    /// Print at most this many keys; 0: all
     #[arg(long, value_name = "KEYS", default_value_t = 0)]
     pub(super) limit: u64,
-    /// Print no values
+    /// Print only the keys
     #[arg(long)]
     pub(super) keys_only: bool,
-    /// Answer from the asked node's own map at once: it may be behind
+    /// Read the endpoint's own map at once; it may be behind
     #[arg(long)]
     pub(super) serializable: bool,
     #[command(flatten)]
@@ -224,37 +254,37 @@ pub(super) struct StatusArgs {
 pub(super) struct LogArgs {
     /// The node's data directory
     pub(super) dir: PathBuf,
-    /// From this index on
+    /// Begin at this index
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     pub(super) from: u64,
-    /// At most so many lines; 0: all
+    /// Print at most this many lines; 0: all
     #[arg(long, value_name = "LINES", default_value_t = 0)]
     pub(super) limit: u64,
-    /// Every record as it lies in the files: also terms and votes, marks, and entries that were replaced
+    /// Print every record in the files: also terms and votes, sync markers, and entries that were replaced
     #[arg(long)]
     pub(super) records: bool,
 }
 
-/// Flags of the nodes may follow behind `--`.
+/// Flags for the nodes may follow after `--`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ports: node 1 serves clients on 2379 and peers on 2380, node i of 2 to 6 on i0000 more
-(22379 and 22380, 32379 and 32380, …), nodes 7 to 9 on i00 more (3079 and 3080, …).
-With --base-client-port P node i serves clients on P + 2(i − 1) and peers on the port
-behind it.
+Ports: node 1 serves clients on 2379 and peers on 2380. Node i from 2 to 6 adds i0000
+(22379 and 22380, 32379 and 32380, …), node i from 7 to 9 adds i00 (3079 and 3080, …).
+With --base-client-port P, node i serves clients on P + 2(i − 1) and peers on the next
+port.
 
-Each node writes what it has to say into DIR/NAME.log. They end with this process, however it ends.")]
+Each node logs to DIR/NAME.log. The nodes end with this process, however it ends.")]
 pub(super) struct ClusterArgs {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub(super) nodes: u16,
-    /// Where the nodes' data directories lie: n1.lograft, n2.lograft, …
+    /// The directory for the nodes' data directories: n1.lograft, n2.lograft, …
     #[arg(long, value_name = "DIR", default_value = "./lograft-data")]
     pub(super) data_dir: PathBuf,
-    /// Leave it to you to start a node again that died
+    /// Do not restart a node that died
     #[arg(long)]
     pub(super) no_restart: bool,
-    /// Use the ports from here on instead of the ones told below
+    /// Use the ports from this one on instead of those below
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) base_client_port: Option<u16>,
     /// Flags for each node: lograft cluster -- --log-level debug
@@ -262,11 +292,11 @@ pub(super) struct ClusterArgs {
     pub(super) serve_flags: Vec<String>,
 }
 
-/// What stands on the command line of `serve` and `config`: pairs of a setting and its value.
+/// The flags of `serve` and `config`: pairs of a setting and its value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServeArgs {
     pub(super) flags: Vec<(String, String)>,
-    /// End when stdin does: whoever started this node is gone.
+    /// Stop when stdin ends: the process that started this node is gone.
     pub(super) exit_on_stdin_eof: bool,
 }
 
@@ -274,7 +304,7 @@ const EXIT_ON_STDIN_EOF: &str = "exit-on-stdin-eof";
 
 impl FromArgMatches for ServeArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let names = settings().into_iter().map(|setting| setting.name).chain([CONFIG_FILE_SETTING]);
+        let names = SETTINGS.iter().map(|setting| setting.name).chain([CONFIG_FILE_SETTING]);
         let flags = names
             .filter_map(|name| Some((name.to_owned(), matches.get_one::<String>(name)?.clone())))
             .collect();
@@ -297,8 +327,8 @@ impl Args for ServeArgs {
             .long(EXIT_ON_STDIN_EOF)
             .action(ArgAction::SetTrue)
             .hide(true)
-            .help("End when stdin does");
-        settings().iter().fold(command.arg(file).arg(parent), |command, setting| command.arg(flag(setting)))
+            .help("Stop when stdin ends");
+        SETTINGS.iter().fold(command.arg(file).arg(parent), |command, setting| command.arg(flag(setting)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -306,9 +336,9 @@ impl Args for ServeArgs {
     }
 }
 
-/// Clap only carries the text: what it means, and what else may say it, is the configuration's business.
+/// Clap only carries the text: the configuration parses it, for it may come from the environment or a file too.
 fn flag(setting: &Setting) -> Arg {
-    let default = setting.default.as_ref().map_or(String::new(), |default| format!(" [default: {default}]"));
+    let default = setting.default.map_or(String::new(), |default| format!(" [default: {default}]"));
     Arg::new(setting.name)
         .long(setting.name)
         .value_name(setting.value_name)
@@ -328,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_begin_with_a_dash_behind_two_of_them() {
+    fn a_value_may_begin_with_a_dash_after_two_of_them() {
         let cli = Cli::try_parse_from(["lograft", "set", "answer", "--", "-42"]).unwrap();
         let Verb::Set(args) = cli.verb else { panic!("a set") };
         assert_eq!(args.value.as_deref(), Some("-42"));
@@ -345,24 +375,15 @@ mod tests {
     #[test]
     fn the_readme_tells_each_limit_with_its_default() {
         let readme = include_str!("../../README.md");
-        for setting in settings().iter().filter(|setting| ["Limits", "Timing"].contains(&setting.group)) {
-            let start = format!("| `--{}` | ", setting.name);
-            let row = readme.lines().find_map(|line| line.strip_prefix(&start));
-            let told = row.and_then(|rest| rest.split(" | ").next()).expect(&start);
-            let (number, unit) = told.split_once(' ').unwrap_or((told, ""));
-            let unit = match unit {
-                "MiB" => 1 << 20,
-                "KiB" => 1 << 10,
-                "ms" | "" => 1,
-                other => panic!("{other:?} of {start}"),
-            };
-            let told = number.parse::<f64>().unwrap() * f64::from(unit);
-            assert_eq!(
-                Some(told),
-                setting.default.as_ref().map(|default| default.parse().unwrap()),
-                "{start}"
-            );
+        let flags: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("| `--")).collect();
+        let told: Vec<(&str, Option<&str>)> =
+            flags.iter().map(|row| (row.split('`').next().unwrap_or(row), row.split(" | ").nth(1))).collect();
+        let settings = SETTINGS.iter().filter(|setting| ["Limits", "Timing"].contains(&setting.group));
+        let settings: Vec<_> = settings.map(|setting| (setting.name, setting.default)).collect();
+        for setting in &settings {
+            assert!(told.contains(setting), "the README has no row for {setting:?}: {told:?}");
         }
+        assert_eq!(told.len(), settings.len(), "a row of the README has no setting: {told:?}");
     }
 
     #[test]

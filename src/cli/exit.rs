@@ -9,24 +9,24 @@ use clap::error::ErrorKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// It did not work.
+    /// Failure.
     Error = 1,
     /// No connection could be made.
     BadConnection = 2,
-    /// What was given to the program to work on cannot be used.
+    /// The input is invalid.
     InvalidInput = 3,
-    /// The program was interrupted, or what it looked at is not healthy.
+    /// The program was interrupted, or an endpoint is not healthy.
     Interrupted = 5,
     /// The command line, the environment or the configuration file is wrong.
     BadArguments = 128,
 }
 
-/// Why the program ends otherwise than well.
+/// Why the program fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The exit code.
     pub code: Code,
-    /// One line for stderr; empty: everything has been said.
+    /// One line for stderr; empty if everything has been said.
     pub message: String,
 }
 
@@ -36,7 +36,7 @@ impl Failure {
         Self { code, message: message.into() }
     }
 
-    /// Says what is wrong on stderr, in one line.
+    /// Prints one line on stderr.
     pub(super) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             say(&self.message);
@@ -62,7 +62,7 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The error and its causes, each unless it was said already: some errors have their cause in the middle of a sentence.
+/// The error and its causes, without repeating any: some errors have their cause in the middle of a sentence.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut said = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -74,13 +74,13 @@ fn with_causes(error: &anyhow::Error) -> String {
     said
 }
 
-/// One line on stderr. If nobody reads it there is nobody to tell.
+/// Prints one line on stderr. If that fails there is nobody to tell.
 pub(super) fn say(message: &str) {
     let line = message.replace(['\n', '\r'], " ");
     drop(writeln!(std::io::stderr(), "lograft: {line}"));
 }
 
-/// What clap has to say: help on stdout, or one line on stderr.
+/// Prints clap's output: help on stdout, or one line on stderr.
 pub(super) fn bad_arguments(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -107,7 +107,7 @@ pub(super) fn one_line(rendered: &str) -> String {
             said.push(line);
         }
     }
-    format!("{} (--help tells more)", said.join("; "))
+    format!("{} (see --help)", said.join("; "))
 }
 
 #[cfg(test)]

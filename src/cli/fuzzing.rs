@@ -37,9 +37,7 @@ pub fn arguments(bytes: &[u8]) -> &'static str {
         Verb::List(args) => client(&args.client),
         Verb::Status(args) => client(&args.client),
         Verb::Log(_) => "log",
-        #[cfg(feature = "sim")]
-        Verb::Sim(_) => "help",
-        Verb::Version => "help",
+        Verb::Completions(_) | Verb::Man(_) | Verb::Version => "help",
     }
 }
 

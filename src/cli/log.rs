@@ -73,7 +73,7 @@ fn live_entries(records: impl Iterator<Item = Result<InspectedRecord, Problem>>)
     for (number, record) in records.map_while(Result::ok).enumerate() {
         match record.kind {
             RecordKind::Entry(_) => {
-                // An entry drops what stood at its index and behind.
+                // An entry drops what stood at its index and after it.
                 drop(live.split_off(&record.index.get()));
                 live.insert(record.index.get(), number);
             }

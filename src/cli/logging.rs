@@ -1,12 +1,13 @@
-//! The program's own log: to stderr, through a queue, so that a reader of stderr who stops reading never stops a node.
+//! The program's own log: to stderr, through a queue, so that a reader who stops reading never stops a node.
 //!
-//! An event is formatted by whoever has something to say, put into a bounded queue, and written by a thread that does
-//! nothing else. When the queue is full the line is dropped and counted; the count is written once there is room again.
+//! The thread that logs formats the event and puts it into a bounded queue; a thread that does nothing else writes it.
+//! If the queue is full the line is dropped and counted; the count is logged once there is room again. Why no library
+//! does this: `docs/decisions/libraries.md`.
 //!
 //! # Caveats
-//! - What is in the queue when the process is killed is lost. Before an abort call [`flush`].
+//! - Lines in the queue are lost if the process is killed. Call [`flush`] before an abort.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -29,7 +30,7 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// Writes what is still in the queue when it is dropped, as far as somebody reads it.
+/// Writes what is still in the queue when it is dropped, if somebody reads it.
 #[derive(Debug)]
 #[must_use]
 pub struct LogGuard(());
@@ -41,7 +42,7 @@ impl Drop for LogGuard {
 }
 
 /// Sends the program's log to stderr, and panics into the log. A second call changes nothing.
-pub fn start(level: LogLevel, format: LogFormat) -> LogGuard {
+pub fn start(level: LogLevel, format: LogFormat, colored: bool) -> LogGuard {
     let queue = QUEUE.get_or_init(|| LogQueue::start(std::io::stderr(), format)).clone();
     let (own, others) = match level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
@@ -54,7 +55,7 @@ pub fn start(level: LogLevel, format: LogFormat) -> LogGuard {
     let layer = tracing_subscriber::fmt::layer().with_writer(queue);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        LogFormat::Console => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Console => registry.with(layer.with_ansi(colored)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
     if started.is_ok() {
@@ -68,7 +69,7 @@ pub fn start(level: LogLevel, format: LogFormat) -> LogGuard {
     LogGuard(())
 }
 
-/// Waits until what has been said so far is written, at most `patience`.
+/// Waits until what has been logged so far is written, at most `patience`.
 pub fn flush(patience: Duration) {
     if let Some(queue) = QUEUE.get() {
         queue.flush(patience);
@@ -80,7 +81,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The queue's end for whoever has something to say.
+/// The end of the queue that lines enter.
 #[derive(Clone)]
 struct LogQueue {
     sender: SyncSender<Message>,

@@ -1,19 +1,20 @@
-//! The command line: `lograft serve`, `lograft cluster`, the client's verbs and `lograft log`.
+//! The command line: `lograft serve`, `lograft cluster`, the client verbs and `lograft log`.
 //!
-//! What scripts may rely on: the exit codes ([`Code`]), one line on stderr for what went wrong, and the output of
+//! What scripts may rely on: the exit codes ([`Code`]), one line on stderr for each failure, and the output of
 //! `-w simple` and `-w json`.
 //!
-//! A write is sent once. When the answer is lost, the outcome is unknown, the program says so and leaves it to the user:
-//! nothing here repeats a write.
+//! A write is sent once. If the response is lost, the outcome is unknown: the program says so and leaves the decision to
+//! the user. Nothing here repeats a write.
 //!
 //! # Caveats
-//! - A List of many keys is read page by page: each page is a linearizable read of its own, the whole is no snapshot.
+//! - A List of many keys is read page by page: each page is a linearizable read of its own; the whole is not a snapshot.
 //! - The flags of `serve` come from the table in [`crate::config`], not from a derived struct, so that flags,
 //!   environment and file cannot drift apart.
 
 mod args;
 mod cluster;
-mod duration;
+mod color;
+mod docs;
 mod exit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -28,14 +29,16 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Verb};
 pub use exit::{Code, Failure};
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let command = Cli::command().color(color::wanted(&arguments));
+    let cli = match command.try_get_matches_from(arguments).and_then(|all| Cli::from_arg_matches(&all)) {
         Ok(cli) => cli,
         Err(error) => return exit::bad_arguments(&error),
     };
@@ -47,7 +50,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
-        Verb::Serve(args) => serve::run(&args),
+        Verb::Serve(args) => serve::run(&args, color::on_stderr(cli.color)),
         Verb::Config(args) => serve::print_config(&args),
         Verb::Cluster(args) => cluster::run(&args),
         Verb::Get(args) => verbs::get(&args),
@@ -56,19 +59,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::List(args) => verbs::list(&args),
         Verb::Status(args) => verbs::status(&args),
         Verb::Log(args) => log::run(&args),
-        #[cfg(feature = "sim")]
-        Verb::Sim(args) => simulate(args.arguments),
+        Verb::Completions(args) => docs::completions(args.shell),
+        Verb::Man(args) => docs::man(args.verb.as_deref()),
         Verb::Version => output::print(&format!("lograft {}\n", env!("CARGO_PKG_VERSION"))),
-    }
-}
-
-#[cfg(feature = "sim")]
-fn simulate(arguments: Vec<String>) -> Result<(), Failure> {
-    use crate::sim::command::{Outcome, run};
-    // Everything has been said on stdout.
-    match run(arguments.into_iter()) {
-        Outcome::Passed => Ok(()),
-        Outcome::Failed => Err(Failure::new(Code::Error, "")),
-        Outcome::BadArguments => Err(Failure::new(Code::BadArguments, "")),
     }
 }

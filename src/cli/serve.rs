@@ -22,9 +22,9 @@ impl From<ConfigError> for Failure {
 }
 
 /// Runs a node until it is told to stop.
-pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServeArgs, colored: bool) -> Result<(), Failure> {
     let config = ServerConfig::from_layers(&layers(args)?)?;
-    let log = logging::start(config.log_level, config.log_format);
+    let log = logging::start(config.log_level, config.log_format, colored);
     if args.exit_on_stdin_eof {
         parent::end_with_it();
     }
@@ -34,7 +34,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let failure = Failure::from(error);
         match format {
             LogFormat::Console => failure,
-            // Whoever reads the log as JSON wants the last line as JSON, too.
+            // A reader of a JSON log gets its last line as JSON, too.
             LogFormat::Json => {
                 tracing::error!("{failure}");
                 Failure::new(failure.code, "")
@@ -45,7 +45,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     result
 }
 
-/// Prints the merged configuration; then says what is wrong with it, if anything is.
+/// Prints the merged configuration, and the error if it has one.
 pub(super) fn print_config(args: &ServeArgs) -> Result<(), Failure> {
     let layers = layers(args)?;
     let config = ServerConfig::from_layers(&layers);

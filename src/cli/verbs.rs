@@ -1,4 +1,4 @@
-//! The client's verbs.
+//! The client verbs.
 
 use std::future::Future;
 use std::io::Read;
@@ -70,7 +70,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
                 let request = v1::ListRequest {
                     prefix: args.prefix.clone(),
                     start_after,
-                    // 0 asks for as much as the server gives in one answer. What is left may be more than it allows.
+                    // 0 asks for as much as the server returns at once. What is left may be more than it allows.
                     limit: if (1..=SMALL_PAGE).contains(&left) { left as u32 } else { 0 },
                     keys_only: args.keys_only,
                     serializable: args.serializable,
@@ -86,7 +86,7 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
                 whole.header = page.header;
                 whole.more = page.more;
                 match args.client.write_out {
-                    // Lines can leave at once: a long list needs no memory.
+                    // Lines are printed at once: a long list needs no memory.
                     Format::Simple => output::print(&render::list_lines(&page.kvs, args.keys_only))?,
                     Format::Json | Format::Table => whole.kvs.append(&mut page.kvs),
                 }
@@ -101,10 +101,10 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
     )
 }
 
-/// A page that every server gives, unless it was told to give very little.
+/// A page that every server gives: its limit is far above.
 const SMALL_PAGE: u64 = 100;
 
-/// Asks every endpoint how it fares.
+/// Shows the status of every endpoint.
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let client = client(&args.client)?;
     let answers = run(async { Ok(client.statuses().await) }, "interrupted")?;
@@ -153,7 +153,7 @@ fn stdin() -> Result<String, Failure> {
     let read = std::io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::new(Code::InvalidInput, format!("cannot read stdin: {error}")))?;
     if bytes.len() as u64 > MAX_STDIN_BYTES {
-        let message = format!("stdin has more than {MAX_STDIN_BYTES} bytes: no server takes such a value");
+        let message = format!("stdin has more than {MAX_STDIN_BYTES} bytes: no server accepts such a value");
         return Err(Failure::new(Code::InvalidInput, message));
     }
     String::from_utf8(bytes).map_err(|_| {

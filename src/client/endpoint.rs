@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::{self, Channel};
 
 use super::error::{self, Error};
+use crate::config::HttpUrl;
 
 /// An address that connections can be made to.
 #[derive(Clone, Debug)]
@@ -17,21 +18,10 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Reads `HOST:PORT` or `http://HOST:PORT`.
     pub(super) fn parse(address: &str, dial_timeout: Duration) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::Invalid(format!("endpoint {address:?}: {why}"));
-        let authority = match address.split_once("://") {
-            Some(("http", authority)) => authority.strip_suffix('/').unwrap_or(authority),
-            Some(("https", _)) => return Err(invalid("TLS is not supported, use http://HOST:PORT")),
-            Some(_) => return Err(invalid("it must be HOST:PORT or http://HOST:PORT")),
-            None => address,
-        };
-        let has_port = authority
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
-        if !has_port || authority.contains('/') {
-            return Err(invalid("it must be HOST:PORT or http://HOST:PORT"));
-        }
-        let transport = transport::Endpoint::from_shared(format!("http://{authority}"))
-            .map_err(|_| invalid("it must be HOST:PORT or http://HOST:PORT"))?
+        let invalid = |why: String| Error::Invalid(format!("endpoint {why}"));
+        let url = HttpUrl::parse_endpoint(address).map_err(invalid)?;
+        let transport = transport::Endpoint::from_shared(url.to_string())
+            .map_err(|error| invalid(format!("{address:?}: {error}")))?
             .connect_timeout(dial_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(2 << 20)

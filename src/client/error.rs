@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Code, ConnectError, Status};
 
-/// Metadata of an error: what is certain about a write.
-const OUTCOME: &str = "lograft-outcome";
-/// Metadata of a failed condition: what was found instead.
-const FOUND_MOD_REVISION: &str = "lograft-found-mod-revision";
+use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

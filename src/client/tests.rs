@@ -174,19 +174,11 @@ async fn calls_may_run_on_other_tasks() {
 
 #[test]
 fn endpoints_that_are_no_addresses_are_invalid() {
-    for (endpoint, why) in [
-        ("https://h:1", "TLS is not supported, use http://HOST:PORT"),
-        ("h", "it must be HOST:PORT or http://HOST:PORT"),
-        (":2379", "it must be HOST:PORT or http://HOST:PORT"),
-        ("h:0", "it must be HOST:PORT or http://HOST:PORT"),
-        ("h:99999", "it must be HOST:PORT or http://HOST:PORT"),
-        ("h:1/path", "it must be HOST:PORT or http://HOST:PORT"),
-        ("ftp://h:1", "it must be HOST:PORT or http://HOST:PORT"),
-        ("", "it must be HOST:PORT or http://HOST:PORT"),
-    ] {
+    // What a URL may look like is tested with the configuration, which reads them too.
+    for (endpoint, why) in [("https://h:1", "no TLS"), ("h", "no port"), ("h:0", "port 0"), ("", "no port")] {
         let options = Options { endpoints: vec![endpoint.to_owned()], ..Options::default() };
-        let error = Client::new(&options).unwrap_err();
-        assert_eq!(error, Error::Invalid(format!("endpoint {endpoint:?}: {why}")));
+        let Err(Error::Invalid(said)) = Client::new(&options) else { panic!("{endpoint:?}") };
+        assert!(said.starts_with("endpoint ") && said.contains(why), "{said}");
     }
     let none = Options { endpoints: Vec::new(), ..Options::default() };
     assert_eq!(Client::new(&none).unwrap_err(), Error::Invalid("no endpoint is given".to_owned()));

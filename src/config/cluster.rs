@@ -9,7 +9,7 @@ use super::url::HttpUrl;
 /// The first members by name, each with its one peer URL.
 pub(super) type InitialCluster = BTreeMap<String, HttpUrl>;
 
-/// Reads `--initial-cluster`; `None`: this node is alone.
+/// Reads `--initial-cluster`; `None`: a cluster of this node alone.
 pub(super) fn initial_cluster(layers: &Layers) -> Result<Option<InitialCluster>, ConfigError> {
     const NAME: &str = "initial-cluster";
     let bad = |message: String| layers.invalid(NAME, message);
@@ -27,7 +27,7 @@ pub(super) fn initial_cluster(layers: &Layers) -> Result<Option<InitialCluster>,
             )));
         }
         if members.insert(name.to_owned(), url).is_some() {
-            return Err(bad(format!("{name} stands there twice: names are unique, each has one URL")));
+            return Err(bad(format!("{name} is listed twice: names are unique, and each has one URL")));
         }
     }
     Ok(Some(members))
@@ -41,7 +41,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is no name: 1 to 64 letters, digits, '-', '_' and '.', not beginning with '-' or '.'"
+        "{name:?} is not a name: 1 to 64 letters, digits, '-', '_' and '.', not beginning with '-' or '.'"
     ))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn advertised(text: &str) -> Result<HttpUrl, String> {
     Ok(url)
 }
 
-/// How the others reach this node: what it was told, which must be what the others are told.
+/// How the others reach this node. Its own setting must agree with the list that all members share.
 pub(super) fn peer_url(
     layers: &Layers,
     name: &str,
@@ -82,14 +82,14 @@ pub(super) fn peer_url(
     };
     match (own, listed) {
         (Some(own), Some(listed)) if own != *listed => Err(ConfigError::Contradiction(format!(
-            "--initial-advertise-peer-urls says {own}, --initial-cluster says {name}={listed}: make them equal"
+            "--initial-advertise-peer-urls is {own}, but --initial-cluster has {name}={listed}: make them equal"
         ))),
         (Some(own), _) => Ok(own),
         (None, Some(listed)) => Ok(listed.clone()),
         (None, None) => match listen.iter().find(|url| !url.is_unspecified()) {
             Some(url) => Ok(url.clone()),
             None => Err(ConfigError::Contradiction(
-                "--listen-peer-urls binds everywhere, so how the others reach this node must be said: \
+                "the other nodes cannot connect to 0.0.0.0, [::] or port 0, and --listen-peer-urls has nothing else: \
                  give --initial-advertise-peer-urls http://HOST:PORT"
                     .to_owned(),
             )),

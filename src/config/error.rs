@@ -25,9 +25,9 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
-    /// The configuration file has a key that is no setting.
+    /// The configuration file has an unknown key.
     #[error(
-        "{}:{line}: unknown key {key:?}: the keys are the flags of `lograft serve` without the dashes in front",
+        "{}:{line}: unknown key {key:?}: the keys are the flags of `lograft serve`, see its --help, without the leading dashes",
         path.display()
     )]
     UnknownKey {

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
+
+use lograft_kv::Command;
+use lograft_node::limits::{KIB, Limits};
 
 use super::settings::Kind;
-use super::{ConfigError, Existing, HttpUrl, Layers, ServerConfig, render, settings};
+use super::{ConfigError, Existing, HttpUrl, Layers, SETTINGS, ServerConfig, render};
 
 const FILE: &str = "lograft.toml";
 
@@ -70,7 +74,7 @@ pub(super) fn read_back(layers: &Layers, config: Option<&ServerConfig>) -> Layer
     let text = render(layers, config);
     let again = Layers::merge(&[], &|_| None, Some((Path::new(FILE), &text)));
     let again = again.unwrap_or_else(|error| panic!("what is printed can be read: {error}\n{text}"));
-    for setting in settings() {
+    for setting in SETTINGS {
         let (said, found) = (layers.given(setting.name), again.given(setting.name));
         let Some((said, found)) = said.zip(found) else {
             assert!(said.is_none(), "{} is lost", setting.name);
@@ -83,14 +87,35 @@ pub(super) fn read_back(layers: &Layers, config: Option<&ServerConfig>) -> Layer
 }
 
 /// A value less what may be lost: spaces around the items of a list, zeros in front of a number.
-fn tidy(kind: Kind, text: &str) -> Vec<&str> {
+fn tidy(kind: Kind, text: &str) -> Vec<String> {
     match kind {
-        Kind::List => text.split(',').map(str::trim).collect(),
+        Kind::List => text.split(',').map(|item| item.trim().to_owned()).collect(),
         Kind::Number if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            vec![text.trim_start_matches('0')]
+            vec![text.trim_start_matches('0').to_owned()]
         }
-        Kind::Number | Kind::Text => vec![text],
+        // 100 is printed as 100ms. What no i64 holds is printed as it is.
+        Kind::Milliseconds => {
+            let bare = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<i64>().ok());
+            let ms = bare.flatten().and_then(|ms| u64::try_from(ms).ok());
+            let spelled = ms.map(|ms| humantime::format_duration(Duration::from_millis(ms)).to_string());
+            vec![spelled.unwrap_or_else(|| text.to_owned())]
+        }
+        Kind::Number | Kind::Text | Kind::Duration => vec![text.to_owned()],
     }
+}
+
+/// A request fits where requests wait, an entry into the log, and entries into the messages between peers: what does not
+/// would be refused by the receiver and sent again for ever.
+pub(super) fn fits(limits: &Limits) {
+    let set = limits.max_key_bytes + limits.max_value_bytes;
+    assert!(set <= limits.max_request_bytes && set <= limits.max_pending_bytes);
+    assert!(limits.min_segment_bytes <= limits.max_segment_bytes);
+    let entry = Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes);
+    assert!(entry < limits.max_peer_message_bytes);
+    assert!((entry as u64) < limits.max_segment_bytes / 2);
+    // Entries of a byte each weigh most on the wire: their ids, tags and lengths, 32 bytes at the most.
+    let batch = limits.max_append_bytes + limits.max_append_entries * 32 + KIB;
+    assert!(batch <= limits.max_peer_message_bytes);
 }
 
 /// The invariants of [`ServerConfig`], and the identity that it gives.
@@ -110,8 +135,7 @@ fn keeps_its_promises(config: &ServerConfig) {
             .all(|url| url.socket_addr().is_some())
     );
     assert!(!config.peer_url.is_unspecified());
-    assert!(config.limits.max_key_bytes + config.limits.max_value_bytes <= config.limits.max_request_bytes);
-    assert!(config.limits.min_segment_bytes <= config.limits.max_segment_bytes);
+    fits(&config.limits);
     match config.found(7) {
         Ok(founded) => {
             assert!(founded.members.iter().any(|member| member.id == founded.identity.node));

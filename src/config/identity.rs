@@ -1,4 +1,4 @@
-//! Who a node is: made from the configuration at the first start, compared with it ever after.
+//! The identity of a node: made from the configuration at the first start, and compared with it at every later one.
 //!
 //! The cluster's id is a hash of the token and the sorted first members, so that members that were told the same agree
 //! on it without talking; a node's id is a hash of the cluster's and its name. A node that was told of no cluster draws
@@ -34,7 +34,7 @@ impl ServerConfig {
     /// The identity of a new data directory. `random` decides the cluster's id of a lone node, and only that.
     ///
     /// # Errors
-    /// If the configuration says that the cluster exists already: joining one is not there yet.
+    /// If the configuration says that the cluster exists already: joining one is not supported yet.
     pub fn found(&self, random: u64) -> Result<Founded, ConfigError> {
         if self.join_existing {
             return Err(ConfigError::Contradiction(format!(
@@ -64,8 +64,8 @@ impl ServerConfig {
         Ok(Founded { identity: Identity { cluster, node: node_id(cluster, &self.name) }, members })
     }
 
-    /// Compares the configuration with what the data directory says about itself. Answers what is to be said loudly:
-    /// which settings were given and are not read, unless they describe the very cluster that the directory belongs to.
+    /// Compares the configuration with what the data directory says about itself. Returns warnings:
+    /// the settings that are set but not read, unless they describe the very cluster that the directory belongs to.
     ///
     /// # Errors
     /// If the directory belongs to another node or another cluster.
@@ -92,7 +92,7 @@ impl ServerConfig {
                 node_id(cluster, &self.name)
             )));
         }
-        // What agrees with the directory is no news: a service's unit file or a compose file gives it at every start.
+        // What agrees with the directory needs no warning: a unit file or a compose file gives it at every start.
         if self.initial_given.is_empty() || described.is_some() {
             return Ok(Vec::new());
         }

@@ -1,15 +1,17 @@
-//! Flags over environment over file: who said what about each setting.
+//! Flags over environment over file: the value of each setting, and where it came from.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::duration::parse_duration;
 use super::error::ConfigError;
-use super::settings::{CONFIG_FILE_SETTING, Setting, env_name, settings};
+use super::settings::{CONFIG_FILE_SETTING, Kind, SETTINGS, Setting, env_name};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
-    /// Nobody said anything.
+    /// It is not set.
     Default,
 }
 
@@ -40,7 +42,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value that somebody set.
+/// A value that is set.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) text: String,
@@ -50,17 +52,16 @@ pub(super) struct Given {
 /// All settings, merged.
 #[derive(Clone, Debug)]
 pub struct Layers {
-    table: Vec<Setting>,
     given: BTreeMap<&'static str, Given>,
 }
 
 impl Layers {
-    /// Merges what stands on the command line with `env` and with the configuration file that one of the two names.
+    /// Merges the command line with the environment and with the configuration file that one of the two names.
     ///
-    /// `flags` are pairs of a setting's name and its value, `env` answers the value of a variable.
+    /// `flags` are pairs of a setting's name and its value; `env` returns the value of a variable.
     ///
     /// # Errors
-    /// If the file cannot be read or is not understood, or a variable is not UTF-8.
+    /// If the file cannot be read or is malformed, or a variable is not UTF-8.
     pub fn load(
         flags: &[(String, String)],
         env: &dyn Fn(&str) -> Option<OsString>,
@@ -80,7 +81,7 @@ impl Layers {
         Self::merge(flags, env, file.as_ref().map(|(path, text)| (path.as_path(), text.as_str())))
     }
 
-    /// Merges the layers, with the text of a configuration file at hand.
+    /// Merges the layers, given the text of the configuration file.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -89,13 +90,12 @@ impl Layers {
         env: &dyn Fn(&str) -> Option<OsString>,
         file: Option<(&Path, &str)>,
     ) -> Result<Self, ConfigError> {
-        let table = settings();
-        // From the weakest to the strongest: the later one wins.
+        // From the weakest to the strongest: the later one replaces the earlier one.
         let mut given = match file {
-            Some((path, text)) => from_file(path, text, &table)?,
+            Some((path, text)) => from_file(path, text)?,
             None => BTreeMap::new(),
         };
-        for setting in &table {
+        for setting in SETTINGS {
             if let Some(found) = from_env(setting.name, env)? {
                 given.insert(setting.name, found);
             }
@@ -103,26 +103,21 @@ impl Layers {
                 given.insert(setting.name, Given { text: text.clone(), origin: Origin::Flag });
             }
         }
-        Ok(Self { table, given })
+        Ok(Self { given })
     }
 
-    /// The table that was merged.
-    pub(super) fn table(&self) -> &[Setting] {
-        &self.table
-    }
-
-    /// What somebody set, if anybody did.
+    /// The value that is set, if there is one.
     pub(super) fn given(&self, name: &str) -> Option<&Given> {
         self.given.get(name)
     }
 
-    /// The text of a setting that has a default of its own; empty for one that has none and was not set.
+    /// The text of a setting or its default; empty if it is not set and has no default.
     pub(super) fn text(&self, name: &str) -> &str {
-        let default = || self.table.iter().find(|setting| setting.name == name)?.default.as_deref();
+        let default = || setting(name)?.default;
         self.given(name).map(|given| given.text.as_str()).or_else(default).unwrap_or_default()
     }
 
-    /// A whole number within bounds; with KiB, MiB or GiB behind it, so many bytes.
+    /// A whole number within bounds; with KiB, MiB or GiB after it, that many bytes.
     pub(super) fn number<N: TryFrom<u64>>(
         &self,
         name: &'static str,
@@ -136,11 +131,29 @@ impl Layers {
         })
     }
 
+    /// A duration within bounds, in milliseconds.
+    pub(super) fn milliseconds(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Result<u64, ConfigError> {
+        let text = self.text(name);
+        let bare =
+            digits(text).filter(|_| setting(name).is_some_and(|setting| setting.kind == Kind::Milliseconds));
+        let text = bare.map_or_else(|| text.to_owned(), |number| format!("{number}ms"));
+        let duration = parse_duration(&text, range).map_err(|message| self.invalid(name, message))?;
+        Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// An error about one setting, which says where its value came from.
     pub(super) fn invalid(&self, name: &'static str, message: impl Into<String>) -> ConfigError {
         let origin = self.given(name).map_or(Origin::Default, |given| given.origin.clone());
         ConfigError::Invalid { setting: name, origin, message: message.into() }
     }
+}
+
+fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
 }
 
 fn parse_number(text: &str) -> Option<u64> {
@@ -164,7 +177,7 @@ fn from_env(
     env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Given>, ConfigError> {
     let variable = env_name(setting);
-    // Compose files and shells leave empty variables behind where nothing was meant.
+    // Compose files and shells set variables to nothing where nothing was meant.
     let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(None) };
     let origin = Origin::Env(variable);
     match value.into_string() {
@@ -173,11 +186,7 @@ fn from_env(
     }
 }
 
-fn from_file(
-    path: &Path,
-    text: &str,
-    table: &[Setting],
-) -> Result<BTreeMap<&'static str, Given>, ConfigError> {
+fn from_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, Given>, ConfigError> {
     let error = |span: Option<Range<usize>>, message: String| ConfigError::File {
         path: path.to_owned(),
         line: span.map_or(1, |span| line_of(text, span.start)),
@@ -188,14 +197,14 @@ fn from_file(
     let mut given = BTreeMap::new();
     for (key, value) in parsed.get_ref() {
         let line = line_of(text, key.span().start);
-        let Some(setting) = table.iter().find(|setting| setting.name == key.get_ref()) else {
+        let Some(setting) = setting(key.get_ref()) else {
             let key = key.get_ref().to_string();
             return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key });
         };
         let text = text_of(value.get_ref()).ok_or_else(|| {
             let kind = value.get_ref().type_str();
             let message = format!(
-                "{} wants a string, a whole number or an array of strings; this is of the type {kind}",
+                "{} takes a string, a whole number or an array of strings, not a value of the type {kind}",
                 setting.name
             );
             error(Some(value.span()), message)
@@ -210,7 +219,7 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => {
             let value = u64::from_str_radix(number.as_str(), number.radix());
-            // What is below zero or too large stays as it is written: its setting knows the bounds.
+            // A number below zero or too large stays as it is written: the check of its setting names the bounds.
             Some(value.map_or_else(|_| number.to_string(), |value| value.to_string()))
         }
         DeValue::Array(items) => {

@@ -1,6 +1,9 @@
 //! The checked configuration of a node.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use humantime::format_duration;
 
 use lograft_node::limits::Limits;
 
@@ -8,9 +11,10 @@ use super::cluster::{InitialCluster, advertised, check_name, initial_cluster, pe
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::limits;
+use super::settings::SETTINGS;
 use super::url::HttpUrl;
 
-/// Everything a node needs to know before it starts. Whoever holds one need not check it again.
+/// Everything a node needs to know before it starts, checked.
 ///
 /// # Invariants
 /// - No list of URLs is empty; every listening URL has an address to bind to ([`HttpUrl::socket_addr`]); no advertised
@@ -33,35 +37,35 @@ pub struct ServerConfig {
     pub peer_url: HttpUrl,
     /// Heartbeats and elections.
     pub timings: Timings,
-    /// What goes into the log of the program.
+    /// How much the program logs.
     pub log_level: LogLevel,
     /// How the log of the program looks.
     pub log_format: LogFormat,
     /// Limits.
     pub limits: Limits,
-    /// `None`: alone.
+    /// `None`: a cluster of one node.
     pub(super) initial_cluster: Option<InitialCluster>,
     pub(super) token: String,
     pub(super) join_existing: bool,
-    /// The `initial-*` settings that somebody set.
+    /// The `initial-*` settings that are set.
     pub(super) initial_given: Vec<&'static str>,
 }
 
 /// Heartbeats and elections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How often a leader says that it lives.
+    /// How often a leader sends heartbeats.
     pub heartbeat_interval_ms: u64,
     /// T: nodes draw their timeouts from [T, 1.5 T).
     pub election_timeout_ms: u64,
 }
 
-/// What goes into the log of the program.
+/// How much the program logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     /// Failures.
     Error,
-    /// And what may become one.
+    /// And what may lead to one.
     Warn,
     /// And changes of role, leader and members.
     Info,
@@ -81,7 +85,7 @@ pub enum LogFormat {
 }
 
 impl ServerConfig {
-    /// Checks what was merged.
+    /// Checks the merged settings.
     ///
     /// # Errors
     /// The first thing that is wrong, with what to do about it.
@@ -101,7 +105,7 @@ impl ServerConfig {
         let advertise_client_urls = advertise_client_urls(layers, &listen_client_urls)?;
         let initial_cluster = initial_cluster(layers)?;
         let peer_url = peer_url(layers, &name, &listen_peer_urls, initial_cluster.as_ref())?;
-        let initial_given = layers.table().iter().map(|setting| setting.name);
+        let initial_given = SETTINGS.iter().map(|setting| setting.name);
         let initial_given = initial_given
             .filter(|name| name.starts_with("initial-") && layers.given(name).is_some())
             .collect();
@@ -139,7 +143,7 @@ fn one_of<T: Copy>(layers: &Layers, name: &'static str, choices: &[(&str, T)]) -
     let found = choices.iter().find(|(word, _)| *word == text);
     found.map(|(_, choice)| *choice).ok_or_else(|| {
         let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        layers.invalid(name, format!("{text:?} is none of {words}"))
+        layers.invalid(name, format!("{text:?} is not one of {words}"))
     })
 }
 
@@ -152,7 +156,7 @@ fn listen_urls(layers: &Layers, name: &'static str) -> Result<Vec<HttpUrl>, Conf
             return Err(layers.invalid(name, message));
         }
         if urls.contains(&url) {
-            return Err(layers.invalid(name, format!("{url} stands there twice")));
+            return Err(layers.invalid(name, format!("{url} is listed twice")));
         }
         urls.push(url);
     }
@@ -162,7 +166,7 @@ fn listen_urls(layers: &Layers, name: &'static str) -> Result<Vec<HttpUrl>, Conf
 fn no_shared_address(clients: &[HttpUrl], peers: &[HttpUrl]) -> Result<(), ConfigError> {
     let shared = clients.iter().find(|client| {
         let clashes = |peer: &HttpUrl| {
-            // Port 0 is a free one each time. Everywhere includes every address.
+            // Port 0 is a free one each time. 0.0.0.0 includes every address.
             let same_port = client.port() == peer.port() && client.port() != 0;
             same_port && (client == &peer || client.is_unspecified() || peer.is_unspecified())
         };
@@ -171,7 +175,7 @@ fn no_shared_address(clients: &[HttpUrl], peers: &[HttpUrl]) -> Result<(), Confi
     match shared {
         None => Ok(()),
         Some(url) => Err(ConfigError::Contradiction(format!(
-            "--listen-client-urls and --listen-peer-urls both want port {}: clients and peers need a port each",
+            "--listen-client-urls and --listen-peer-urls both use port {}: give clients and peers a port each",
             url.port()
         ))),
     }
@@ -185,7 +189,7 @@ fn advertise_client_urls(layers: &Layers, listen: &[HttpUrl]) -> Result<Vec<Http
     }
     if let Some(url) = listen.iter().find(|url| url.is_unspecified()) {
         return Err(ConfigError::Contradiction(format!(
-            "--listen-client-urls has {url}, so how clients reach this node must be said: \
+            "clients cannot connect to {url} of --listen-client-urls: \
              give --advertise-client-urls http://HOST:PORT"
         )));
     }
@@ -193,13 +197,16 @@ fn advertise_client_urls(layers: &Layers, listen: &[HttpUrl]) -> Result<Vec<Http
 }
 
 fn timings(layers: &Layers) -> Result<Timings, ConfigError> {
-    let heartbeat_interval_ms: u64 = layers.number("heartbeat-interval", 10, 10_000)?;
-    let election_timeout_ms: u64 = layers.number("election-timeout", 50, 50_000)?;
+    let ms = Duration::from_millis;
+    let heartbeat_interval_ms = layers.milliseconds("heartbeat-interval", ms(10)..=ms(10_000))?;
+    let election_timeout_ms = layers.milliseconds("election-timeout", ms(50)..=ms(50_000))?;
     if election_timeout_ms < 5 * heartbeat_interval_ms {
         return Err(ConfigError::Contradiction(format!(
-            "--election-timeout {election_timeout_ms} ms is less than five times --heartbeat-interval \
-             {heartbeat_interval_ms} ms: one late heartbeat would cost the leader its place; use at least {} ms",
-            5 * heartbeat_interval_ms
+            "--election-timeout {} is less than five times --heartbeat-interval {}: one late heartbeat could cost the \
+             leader its place; use at least {}",
+            format_duration(ms(election_timeout_ms)),
+            format_duration(ms(heartbeat_interval_ms)),
+            format_duration(ms(5 * heartbeat_interval_ms))
         )));
     }
     Ok(Timings { heartbeat_interval_ms, election_timeout_ms })

@@ -64,15 +64,15 @@ fn alone_it_is_a_one_node_cluster_on_the_default_ports() {
 fn a_flag_wins_over_the_environment_over_the_file_over_the_default_each_setting_alone() {
     let layers = merge(
         &[("max-key-bytes", "1")],
-        &[("LOGRAFT_MAX_KEY_BYTES", "2"), ("LOGRAFT_MAX_LIST_KEYS", "2")],
-        Some("max-key-bytes = 3\nmax-list-keys = 3\nmax-append-entries = 3\n"),
+        &[("LOGRAFT_MAX_KEY_BYTES", "2"), ("LOGRAFT_MAX_PENDING_REQUESTS", "2")],
+        Some("max-key-bytes = 3\nmax-pending-requests = 3\nmax-value-bytes = 3\n"),
     )
     .unwrap();
     let limits = ServerConfig::from_layers(&layers).unwrap().limits;
     assert_eq!(limits.max_key_bytes, 1);
-    assert_eq!(limits.max_list_keys, 2);
-    assert_eq!(limits.max_append_entries, 3);
-    assert_eq!(limits.max_value_bytes, Limits::default().max_value_bytes);
+    assert_eq!(limits.max_pending_requests, 2);
+    assert_eq!(limits.max_value_bytes, 3);
+    assert_eq!(limits.max_request_bytes, Limits::default().max_request_bytes);
 }
 
 #[test]
@@ -82,22 +82,62 @@ fn an_empty_variable_counts_as_absent() {
 }
 
 #[test]
-fn every_field_of_the_limits_has_a_flag_with_its_default() {
-    let limits = Limits::default();
-    let shown = format!("{limits:?}");
-    let table = settings();
-    for field in shown.trim_start_matches("Limits { ").trim_end_matches(" }").split(", ") {
-        let (name, value) = field.split_once(": ").unwrap();
-        let flag = name.replace('_', "-");
-        let setting = table.iter().find(|setting| setting.name == flag).expect(name);
-        assert_eq!(setting.default.as_deref(), Some(value), "{name}");
+fn durations_are_spelled_with_their_unit_wherever_they_stand() {
+    let flags =
+        [("heartbeat-interval", "20ms"), ("election-timeout", "2s 500ms"), ("request-timeout", "1.5s")];
+    let file = "heartbeat-interval = \"20ms\"\nelection-timeout = \"2s 500ms\"\nrequest-timeout = \"1.5s\"\n";
+    let environment: Vec<(String, &str)> =
+        flags.iter().map(|(name, value)| (env_name(name), *value)).collect();
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let places = [merge(&flags, &[], None), merge(&[], &environment, None), merge(&[], &[], Some(file))];
+    for layers in places.map(Result::unwrap) {
+        let config = ServerConfig::from_layers(&layers).unwrap();
+        assert_eq!(config.timings, Timings { heartbeat_interval_ms: 20, election_timeout_ms: 2500 });
+        assert_eq!(config.limits.request_timeout_ms, 1500);
+        let text = render(&layers, Some(&config));
+        assert_says(&text, &["heartbeat-interval = \"20ms\"  # ", "request-timeout = \"1.5s\"  # "]);
     }
 }
 
 #[test]
+fn a_bare_number_is_milliseconds_where_etcd_has_the_same_flag_and_refused_elsewhere() {
+    for layers in [
+        merge(&[("heartbeat-interval", "20"), ("election-timeout", "0200")], &[], None).unwrap(),
+        merge(&[], &[], Some("heartbeat-interval = 20\nelection-timeout = 200\n")).unwrap(),
+    ] {
+        let config = ServerConfig::from_layers(&layers).unwrap();
+        assert_eq!(config.timings, Timings { heartbeat_interval_ms: 20, election_timeout_ms: 200 });
+        let text = render(&layers, Some(&config));
+        assert_says(&text, &["heartbeat-interval = \"20ms\"  # ", "election-timeout = \"200ms\"  # "]);
+    }
+    assert_says(&refused(&[("request-timeout", "5000")]), &["--request-timeout", "5s"]);
+}
+
+#[test]
+fn what_is_no_duration_within_bounds_is_refused_with_what_to_write() {
+    for text in ["", "soon", "5", "-1s", "0s", "2h", "1h 1ms", "1500us", "1e3s", "99999999999999999999y"] {
+        assert_says(&refused(&[("request-timeout", text)]), &["--request-timeout", "from 1ms to 1h", "5s"]);
+    }
+    assert_says(&refused(&[("heartbeat-interval", "5ms")]), &["from 10ms to 10s"]);
+}
+
+#[test]
+fn the_first_segment_is_a_mebibyte_or_the_largest_where_that_is_smaller() {
+    let sizes = |largest: &str| {
+        let flags = [("max-segment-bytes", largest), ("max-value-bytes", "1KiB")];
+        let limits = config(&flags).unwrap().limits;
+        (limits.min_segment_bytes, limits.max_segment_bytes)
+    };
+    assert_eq!(sizes("128KiB"), (128 << 10, 128 << 10));
+    assert_eq!(sizes("1MiB"), (1 << 20, 1 << 20));
+    assert_eq!(sizes("8MiB"), (1 << 20, 8 << 20));
+}
+
+#[test]
 fn every_setting_can_be_set_in_each_of_the_three_places() {
-    for setting in settings() {
-        let text = setting.default.clone().unwrap_or_else(|| "http://10.0.0.1:1".to_owned());
+    for setting in SETTINGS {
+        let text = setting.default.unwrap_or("http://10.0.0.1:1").to_owned();
         let variable = env_name(setting.name);
         let file = format!("{} = {text:?}", setting.name);
         let places: [(Layers, Origin); 3] = [
@@ -162,7 +202,7 @@ fn the_file_named_by_the_environment_is_read_and_a_flag_names_another() {
 fn errors_say_where_the_value_came_from() {
     let layers = merge(&[], &[("LOGRAFT_ELECTION_TIMEOUT", "soon")], None).unwrap();
     let line = ServerConfig::from_layers(&layers).unwrap_err().to_string();
-    assert_says(&line, &["--election-timeout", "LOGRAFT_ELECTION_TIMEOUT", "\"soon\"", "50 and 50000"]);
+    assert_says(&line, &["--election-timeout", "LOGRAFT_ELECTION_TIMEOUT", "\"soon\"", "from 50ms to 50s"]);
 }
 
 #[test]
@@ -175,10 +215,10 @@ fn bad_urls_are_refused_with_what_to_write() {
         ("ftp://127.0.0.1:2379", "unknown scheme"),
         ("http://127.0.0.1:99999", "between 0 and 65535"),
         ("http://127.0.0.1:+1", "between 0 and 65535"),
-        ("http://127.0.0.1:2379/path", "nothing before or behind"),
-        ("http://user@127.0.0.1:2379", "nothing before or behind"),
-        ("http://999.0.0.1:2379", "no host name or address"),
-        ("http://:2379", "no host name or address"),
+        ("http://127.0.0.1:2379/path", "nothing before or after"),
+        ("http://user@127.0.0.1:2379", "nothing before or after"),
+        ("http://999.0.0.1:2379", "not a host name or an address"),
+        ("http://:2379", "not a host name or an address"),
         ("http://db.example:2379", "this machine's address"),
         ("", "http://HOST:PORT"),
         ("http://127.0.0.1:1,http://127.0.0.1:1", "twice"),
@@ -197,6 +237,7 @@ fn equal_urls_are_spelled_equally() {
         assert_eq!(HttpUrl::parse(written).unwrap().to_string(), shown);
     }
     assert_eq!(HttpUrl::parse_endpoint("localhost:2379").unwrap().to_string(), "http://localhost:2379");
+    assert_says(&HttpUrl::parse_endpoint("localhost:0").unwrap_err(), &["port 0"]);
 }
 
 #[test]
@@ -241,7 +282,7 @@ fn member_lists_that_contradict_each_other_are_refused() {
     for (cluster, says) in [
         ("", "NAME=URL"),
         ("n1", "NAME=URL"),
-        ("=http://10.0.0.1:1", "is no name"),
+        ("=http://10.0.0.1:1", "is not a name"),
         ("n1=http://10.0.0.1:1,n1=http://10.0.0.2:1", "twice"),
         ("n1=http://10.0.0.1:1,n2=http://10.0.0.1:1", "same URL"),
         ("n1=http://10.0.0.1:1,n2=HTTP://10.0.0.1:1/", "same URL"),
@@ -265,7 +306,7 @@ fn member_lists_that_contradict_each_other_are_refused() {
 fn timings_and_words_outside_their_range_are_refused() {
     assert_says(
         &refused(&[("heartbeat-interval", "300")]),
-        &["five times", "at least 1500", "--election-timeout"],
+        &["five times", "at least 1s 500ms", "--election-timeout"],
     );
     for (flag, value) in [
         ("heartbeat-interval", "9"),
@@ -289,11 +330,9 @@ fn limits_that_do_not_fit_each_other_are_refused() {
     for (flag, value) in [
         ("max-value-bytes", "2MiB"),
         ("max-pending-bytes", "1MiB"),
-        ("min-segment-bytes", "128MiB"),
-        ("min-segment-bytes", "64KiB"),
-        ("min-segment-bytes", "200000"),
+        ("max-segment-bytes", "64KiB"),
+        ("max-segment-bytes", "200000"),
         ("max-segment-bytes", "2MiB"),
-        ("max-peer-message-bytes", "1MiB"),
         ("max-key-bytes", "0"),
         ("max-key-bytes", "99999999999999999999"),
         ("max-key-bytes", "99999999999999GiB"),
@@ -304,10 +343,20 @@ fn limits_that_do_not_fit_each_other_are_refused() {
 }
 
 #[test]
-fn pitfall_79_a_batch_above_the_message_limit_cannot_be_configured() {
-    let line = refused(&[("max-append-bytes", "16MiB")]);
-    assert_says(&line, &["max-append-bytes", "--max-peer-message-bytes"]);
-    config(&[("max-append-bytes", "16MiB"), ("max-peer-message-bytes", "17MiB")]).unwrap();
+fn pitfall_79_whatever_is_configured_the_peers_messages_hold_each_entry_and_each_batch() {
+    fuzzing::fits(&Limits::default());
+    for (key, value, segment) in
+        [("1", "1", "128KiB"), ("1MiB", "16MiB", "64MiB"), ("1MiB", "256MiB", "1GiB")]
+    {
+        let flags = [
+            ("max-key-bytes", key),
+            ("max-value-bytes", value),
+            ("max-request-bytes", "512MiB"),
+            ("max-pending-bytes", "512MiB"),
+            ("max-segment-bytes", segment),
+        ];
+        fuzzing::fits(&config(&flags).unwrap().limits);
+    }
 }
 
 #[test]
@@ -392,7 +441,7 @@ fn the_printed_configuration_names_origins_and_reads_back_as_the_same() {
         &[
             "name = \"n1\"  # flag",
             "max-key-bytes = 99  # environment, LOGRAFT_MAX_KEY_BYTES",
-            "max-list-keys = 1000  # default",
+            "max-request-bytes = \"1536KiB\"  # default",
             "# data-dir = \"./n1.lograft\"  # default, from other settings",
         ],
     );
@@ -422,7 +471,7 @@ fn a_whole_number_in_a_file_that_does_not_fit_is_refused_with_its_bounds() {
 }
 
 fn a_setting() -> impl Strategy<Value = String> {
-    let names: Vec<String> = settings().iter().map(|setting| setting.name.to_owned()).collect();
+    let names: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
     proptest::sample::select(names)
 }
 
@@ -430,6 +479,7 @@ fn a_value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "[0-9]{0,22}(KiB|MiB|GiB)?",
+        "[0-9]{0,4}(ms|s|m|h)?",
         "(http|https)://[a-z0-9.:\\[\\]]{0,12}(:[0-9]{0,6})?(,http://[0-9.]{0,10}:[0-9]{0,5})?",
         "n1=http://[a-z0-9.]{0,5}:[0-9]{0,5}(,n[12]=http://[a-z]{0,5}:[0-9]{0,5})?",
     ]

@@ -1,4 +1,4 @@
-//! The one form of URL that nodes listen on and advertise: `http://HOST:PORT`.
+//! The one form of URL that nodes listen on and advertise, and that clients connect to: `http://HOST:PORT`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,7 +35,7 @@ impl HttpUrl {
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@']) {
-            return Err(format!("{text:?}: only http://HOST:PORT, with nothing before or behind it"));
+            return Err(format!("{text:?}: only http://HOST:PORT, with nothing before or after it"));
         }
         let Some((host, port)) = split_port(rest) else {
             return Err(format!("{text:?} has no port: write http://HOST:PORT"));
@@ -43,18 +43,23 @@ impl HttpUrl {
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|_| is_number);
         let port = port.ok_or_else(|| format!("{text:?}: the port is not a number between 0 and 65535"))?;
-        let host =
-            Host::parse(host).ok_or_else(|| format!("{text:?}: {host:?} is no host name or address"))?;
+        let host = Host::parse(host)
+            .ok_or_else(|| format!("{text:?}: {host:?} is not a host name or an address"))?;
         Ok(Self { host, port })
     }
 
-    /// Reads what clients are told to talk to: a URL, or just HOST:PORT.
+    /// Reads where a client connects to: a URL, or just HOST:PORT.
     ///
     /// # Errors
     /// As [`Self::parse`].
     pub fn parse_endpoint(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.contains("://") { Self::parse(text) } else { Self::parse(&format!("http://{text}")) }
+        let url =
+            if text.contains("://") { Self::parse(text) } else { Self::parse(&format!("http://{text}")) }?;
+        if url.port == 0 {
+            return Err(format!("{text:?}: nobody listens on port 0"));
+        }
+        Ok(url)
     }
 
     /// The port.

@@ -17,10 +17,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::api::{FOUND_MOD_REVISION, OUTCOME};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::kv_client::KvClient;
+use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 use crate::stub::{CLUSTER, NODE, Port};
 
 async fn port() -> (Port, KvClient<Channel>) {
@@ -142,7 +142,7 @@ async fn requests_over_the_limit_are_invalid_and_exactly_the_limit_is_read() {
 async fn list_limits_are_checked_and_zero_is_the_servers_own_bound() {
     let (port, mut kv) = port().await;
     let list = |limit| v1::ListRequest { limit, ..Default::default() };
-    let message = "limit is 1001 keys, the limit is 1000 (--max-list-keys)";
+    let message = "limit is 1001 keys, the limit is 1000";
     assert_invalid(&kv.list(list(1001)).await.unwrap_err(), message);
     kv.list(list(1000)).await.unwrap();
     kv.list(list(0)).await.unwrap();

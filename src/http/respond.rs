@@ -6,7 +6,8 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use tonic::Code;
 
-use crate::api::{ApiError, FOUND_MOD_REVISION, OUTCOME};
+use crate::api::ApiError;
+use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
 /// A document, and the end of the line that a terminal likes.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {

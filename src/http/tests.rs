@@ -236,7 +236,7 @@ async fn parameters_are_known_unambiguous_and_of_their_kind() {
             "/v1/kv/k?if_mod_revision=%2B1",
             r#"parameter if_mod_revision is "+1", but must be a number from 0 to 18446744073709551615"#,
         ),
-        ("GET", "/v1/kv?limit=1001", "limit is 1001 keys, the limit is 1000 (--max-list-keys)"),
+        ("GET", "/v1/kv?limit=1001", "limit is 1001 keys, the limit is 1000"),
     ] {
         edge.send(method, path, "").await.assert_invalid(message);
     }

@@ -1,43 +1,68 @@
-//! Every limit of a node: its name, its default, its unit. Configuration sets them, the rest of the program reads them.
+//! Every limit of a node, with its unit and default. Operators set some; the others are constants with a reason, and
+//! fields so that tests and the simulator can make them small.
 
 /// Limits of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    // What operators set: each is a flag of `lograft serve`.
     /// The longest key, in bytes of UTF-8.
     pub max_key_bytes: usize,
     /// The longest value, in bytes of UTF-8.
     pub max_value_bytes: usize,
-    /// The largest request of a client, in bytes on the wire.
+    /// The largest client request, in bytes on the wire.
     pub max_request_bytes: usize,
-    /// The most keys in one answer of List; also what a limit of 0 asks for.
-    pub max_list_keys: u32,
-    /// The most bytes of keys and values in one answer of List; a larger answer ends early and says that there is
-    /// more. At least one key is always answered. Below the 4 MiB that gRPC clients accept by default.
-    pub max_list_bytes: usize,
-    /// Requests of clients that may wait for an answer at a time.
+    /// How many client requests may wait for a response at a time.
     pub max_pending_requests: usize,
-    /// Bytes of keys and values in requests that may wait for an answer at a time.
+    /// How many bytes of keys and values may wait for a response at a time.
     pub max_pending_bytes: usize,
-    /// How long a request waits at the most, whatever deadline it brought. Milliseconds.
+    /// How long a request may wait, whatever deadline it brought. Milliseconds.
     pub request_timeout_ms: u64,
+    /// The size at which segments of the log stop doubling. A power of two. The log needs room for three segments.
+    pub max_segment_bytes: u64,
+
+    // What nobody has to set.
+    /// The size of the first segment; segments double from there. A power of two, at most `max_segment_bytes`.
+    ///
+    /// 1 MiB: a new node starts at once, and a small cluster uses a small disk.
+    pub min_segment_bytes: u64,
+    /// The most keys in one response to List; also what a limit of 0 asks for.
+    ///
+    /// 1000: a page takes the node well under a millisecond, and clients page through more.
+    pub max_list_keys: u32,
+    /// The most bytes of keys and values in one response to List; a larger one ends early and says that there is more.
+    /// At least one key is always returned.
+    ///
+    /// 3 MiB: gRPC clients accept 4 MiB by default.
+    pub max_list_bytes: usize,
     /// The most bytes of entries in one message to a peer. A single larger entry still goes, alone.
+    ///
+    /// 1 MiB: large enough that a message's overhead does not count, small enough that heartbeats do not wait.
     pub max_append_bytes: usize,
     /// The most entries in one message to a peer.
+    ///
+    /// 4096: bounds the framing of small entries, 32 bytes each at the most.
     pub max_append_entries: usize,
-    /// Messages with entries that may be on their way to a peer at a time.
+    /// How many messages with entries may be in flight to a peer at a time.
+    ///
+    /// 64: covers a round trip of tens of milliseconds with a batch leaving each millisecond.
     pub max_inflight_messages: usize,
-    /// Bytes of entries that may be on their way to a peer at a time.
+    /// How many bytes of entries may be in flight to a peer at a time.
+    ///
+    /// 8 MiB: a gigabit link with a round trip of 60 ms stays busy; a peer that hangs costs no more than that.
     pub max_inflight_bytes: usize,
-    /// Unanswered requests on one stream of a peer; more wait in the connection.
+    /// How many requests on one stream of a peer may be unanswered; more wait in the connection.
+    ///
+    /// 1024: far more appends than a leader keeps in flight, and a quarter of the requests that a node may forward.
     pub max_stream_requests: usize,
     /// The largest message between peers, in bytes on the wire.
+    ///
+    /// 16 MiB, or more where the largest key and value need it: it must hold any one entry, and any batch within
+    /// `max_append_bytes` and `max_append_entries`. A receiver would refuse a larger one each time it is sent.
     pub max_peer_message_bytes: usize,
-    /// Payloads of recent entries kept in memory, for peers and for the state machine.
+    /// How many bytes of recent entries stay in memory, for peers and for the state machine.
+    ///
+    /// 16 MiB: twice what may be in flight to a peer, so a peer that keeps up never makes the leader read its disk.
     pub entry_cache_bytes: usize,
-    /// The size of the first segment of the log. Segments double from there. A power of two.
-    pub min_segment_bytes: u64,
-    /// The size at which segments stop doubling. A power of two.
-    pub max_segment_bytes: u64,
 }
 
 impl Default for Limits {
@@ -46,11 +71,13 @@ impl Default for Limits {
             max_key_bytes: 4 * KIB,
             max_value_bytes: MIB,
             max_request_bytes: MIB + MIB / 2,
-            max_list_keys: 1000,
-            max_list_bytes: 3 * MIB,
             max_pending_requests: 4096,
             max_pending_bytes: 64 * MIB,
             request_timeout_ms: 5000,
+            max_segment_bytes: 64 * MIB as u64,
+            min_segment_bytes: MIB as u64,
+            max_list_keys: 1000,
+            max_list_bytes: 3 * MIB,
             max_append_bytes: MIB,
             max_append_entries: 4096,
             max_inflight_messages: 64,
@@ -58,8 +85,6 @@ impl Default for Limits {
             max_stream_requests: 1024,
             max_peer_message_bytes: 16 * MIB,
             entry_cache_bytes: 16 * MIB,
-            min_segment_bytes: MIB as u64,
-            max_segment_bytes: 64 * MIB as u64,
         }
     }
 }

@@ -167,7 +167,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// What a node wrote into its log behind `start`: at most the last lines of it.
+/// What a node wrote into its log after `start`: its last lines, at most a few.
 pub(super) fn last_lines(file: &Path, start: u64) -> Vec<String> {
     use std::io::{Read, Seek, SeekFrom};
     const LINES: usize = 5;

@@ -53,7 +53,7 @@ fn an_entry_is_a_line_with_its_command_as_the_log_holds_it() {
 }
 
 #[test]
-fn what_was_replaced_is_not_shown_nor_what_stood_behind_it() {
+fn what_was_replaced_is_not_shown_nor_what_stood_after_it() {
     let records = [set(1, 1), set(2, 1), set(3, 1), set(2, 2)];
     let lines = entries(&records, &args(0, 0));
     assert_eq!(lines.len(), 2);

@@ -41,6 +41,7 @@ pub(crate) async fn freeze(freezes: usize, seed: u64) -> Tally {
         // Whoever leads, each kind is frozen in some place.
         let kinds = [[Xfs, Xfs, Ext4], [Ext4, Ext4, Xfs]][number / Frozen::ROUND.len() % 2];
         let mut machines = Machines::start(&kinds, ROOMY_SEGMENTS, seed.wrapping_add(number as u64)).await;
+        fill_first_segments(&machines).await;
         for kind in Frozen::ROUND.into_iter().take(freezes - number) {
             tally.add(&round(&mut machines, kind).await);
             number += 1;
@@ -48,6 +49,15 @@ pub(crate) async fn freeze(freezes: usize, seed: u64) -> Tally {
         tally.histories += machines.conclude().await;
     }
     tally
+}
+
+/// Fills the first segments, of 1 and 2 MiB: those in use are then as large as they get.
+async fn fill_first_segments(machines: &Machines) {
+    let (leader, _) = machines.roles().await;
+    let value = "v".repeat(LARGEST_VALUE_BYTES);
+    for _ in 0..(4 << 20) / LARGEST_VALUE_BYTES {
+        machines.bench.cluster.nodes[leader].set(FILLER, &value).await.expect("all is well");
+    }
 }
 
 async fn round(machines: &mut Machines, kind: Frozen) -> Tally {

@@ -19,7 +19,7 @@ const LOOKS: usize = 20;
 /// What an answer takes at the most that waits for no other node.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// Large values that are set at once. Twice as many fill a segment.
+/// Large values that are set at once. Half as many fill a segment.
 const AT_ONCE: usize = 8;
 
 /// Whose disk is full.

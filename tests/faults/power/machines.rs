@@ -8,12 +8,12 @@ use crate::check::{Kind, Verdict};
 use crate::history::Operation;
 use crate::workload::{Plan, Workload};
 
-/// Flags for small segments: the log rolls often, and a full disk is felt soon.
-pub(crate) const SMALL_SEGMENTS: [&str; 2] = ["--min-segment-bytes=131072", "--max-segment-bytes=1048576"];
-/// Flags for segments with room for what clients write in some seconds.
-pub(crate) const ROOMY_SEGMENTS: [&str; 2] = ["--min-segment-bytes=4194304", "--max-segment-bytes=4194304"];
-/// Flags for all: what fits the segments.
-const FLAGS: [&str; 2] = ["--max-value-bytes=65536", "--max-append-bytes=262144"];
+/// Small segments, the smallest that hold the largest value: the log rolls often, and a full disk is felt soon.
+pub(crate) const SMALL_SEGMENTS: &str = "--max-segment-bytes=256KiB";
+/// Segments with room for what clients write in some seconds. The first two are smaller: fill them before.
+pub(crate) const ROOMY_SEGMENTS: &str = "--max-segment-bytes=4MiB";
+/// For all: the largest value fits the segments.
+const LARGEST_VALUE: &str = "--max-value-bytes=64KiB";
 /// The largest value these nodes take.
 pub(crate) const LARGEST_VALUE_BYTES: usize = 64 << 10;
 
@@ -61,7 +61,7 @@ impl Tally {
 
 impl Machines {
     /// Makes a disk for each node and starts them; returns when they serve.
-    pub(crate) async fn start(kinds: &[FileSystem], segments: [&str; 2], seed: u64) -> Self {
+    pub(crate) async fn start(kinds: &[FileSystem], segments: &str, seed: u64) -> Self {
         let directory = Directory::make();
         // A data directory is a file system's root.
         let data_dirs: Vec<_> =
@@ -70,7 +70,7 @@ impl Machines {
         let disks = disks.collect();
         // The nodes' own logs lie on the machine's disk: they tell what happened.
         let logs = tempfile::Builder::new().prefix("lograft-power-logs-").tempdir().expect("a directory");
-        let bench = Bench::start_in(logs, data_dirs, &[segments, FLAGS].concat()).await;
+        let bench = Bench::start_in(logs, data_dirs, &[segments, LARGEST_VALUE]).await;
         Self { bench, disks, _directory: directory, seed, workloads: 0 }
     }
 
