@@ -206,8 +206,8 @@ pub enum EntryKind {
     Configuration,
 }
 
-/// An entry of the log. The payload is shared, not copied: the same bytes go to the log, to the peers and to the state
-/// machine.
+/// An entry of the log. The payload is shared, not copied: the same bytes go to the log, to the peers and to the
+/// state machine.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The entry's id.
@@ -256,8 +256,8 @@ pub struct Member {
 
 /// A batch for the log. It becomes durable as a whole; its number identifies it when the log reports durability.
 ///
-/// Writing an entry at index i drops the old entry at i and everything after it: this is how a conflicting tail of the
-/// log is replaced.
+/// Writing an entry at index i drops the old entry at i and everything after it: this is how a conflicting tail of
+/// the log is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogWrite {
     /// The number of this write.

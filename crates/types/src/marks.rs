@@ -1,7 +1,7 @@
 //! Coverage marks: they show that a test run reached the rare branches that it claims to cover.
 //!
-//! A fault that never strikes and a branch that is never taken prove nothing. So the branches that matter carry a mark,
-//! and a long run fails if it never reached one of them.
+//! A fault that never strikes and a branch that is never taken prove nothing. So the branches that matter carry a
+//! mark, and a long run fails if it never reached one of them.
 //!
 //! In a build with debug assertions, each mark counts per thread how often it was reached. In any other build a mark
 //! compiles to nothing.
