@@ -1,10 +1,11 @@
-# One static binary in an image that holds nothing else: no shell, no libc, no user but a number.
+# One static binary in an image that holds nothing else: no shell, no libc, and only a numeric user.
 #
 #     docker build -t lograft .
 #     docker run -p 127.0.0.1:2379:2379 -v lograft:/var/lib/lograft lograft     # a cluster of one node
 #     docker-compose up -d --build                                             # three nodes
 #
-# It needs no BuildKit. Where no image registry can be reached, scripts/stand-in-image makes the first image.
+# It needs no BuildKit. If no image registry can be reached, scripts/stand-in-image builds the base image.
+
 # The manifests, with an empty source for each crate.
 FROM rust:1.95-slim-bookworm AS manifests
 WORKDIR /build
@@ -16,12 +17,12 @@ RUN rm -r src build.rs proto && find crates -name '*.rs' -delete \
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
-# With an explicit target the flags reach the program only; build scripts and procedural macros stay dynamic, as they must.
+# With an explicit target, the flags apply only to the program. Build scripts and procedural macros must stay dynamic.
 ENV RUSTFLAGS="-C target-feature=+crt-static" CARGO_TERM_COLOR=never
 
-# The dependencies first, around the empty sources: this layer is built anew only when a manifest or the lock file changes.
-# A bench, test or example that a manifest declares must name its `path` there, or cargo looks for its file already here.
-# Then the artefacts of the empty crates go, or cargo would take them for newer than the sources that come next.
+# Build the dependencies first, with the empty sources: only a change of a manifest or the lock file rebuilds this layer.
+# A manifest must give the `path` of each bench, test or example that it declares, or cargo looks for the file here.
+# Then remove the artefacts of the empty crates, or cargo would consider them newer than the sources that come next.
 COPY --from=manifests /build ./
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && cargo build --locked --release --bin lograft --target "$target" \
@@ -38,14 +39,14 @@ RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
 
 FROM scratch
 COPY --from=build /lograft /lograft
-# An empty named volume takes owner and mode from the directory it is mounted on: so the node can write as nobody special.
+# An empty named volume takes its owner and mode from the directory it is mounted on, so the node can write without root.
 COPY --from=build --chown=65532:65532 /data /var/lib
 USER 65532:65532
 VOLUME /var/lib/lograft
 EXPOSE 2379 2380
 
-# Where a container differs from a machine: it listens on every interface of its own network. A cluster sets its name and
-# its advertised addresses besides, as docker-compose.yml shows. Flags go before these, a config file behind them.
+# Unlike on a machine, the node listens on every interface of the container's own network. A cluster must also set names
+# and advertised addresses, as docker-compose.yml shows. Flags override these variables; these override a config file.
 ENV LOGRAFT_DATA_DIR=/var/lib/lograft \
     LOGRAFT_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 \
     LOGRAFT_ADVERTISE_CLIENT_URLS=http://127.0.0.1:2379 \

@@ -1,4 +1,4 @@
-//! Compiles the protos in pure Rust, and leaves the descriptor set in `OUT_DIR` for server reflection.
+//! Compiles the protos in pure Rust, and writes the descriptor set to `OUT_DIR` for server reflection.
 
 use std::error::Error;
 use std::path::PathBuf;

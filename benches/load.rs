@@ -1,10 +1,10 @@
-//! Durable Sets a second of a cluster of three local nodes, beside etcd in the same run if it is installed.
+//! Durable Sets per second on a cluster of three local nodes, and on etcd in the same run if it is installed.
 //!
 //!     cargo bench --bench load -- [--clients 64] [--connections 8] [--seconds 10] [--value-bytes 256] [--lograft-only]
 //!
-//! Each client sends one unary Set after the other. All clients speak to the leader; a second row spreads them over all
-//! nodes. Prints a table with rates, latencies, memory and idle CPU, and the ratio to etcd. Machines are noisy: compare
-//! ratios, not figures of different runs.
+//! Each client sends one unary Set after another. In the first row, all clients connect to the leader; in the second,
+//! they are spread over all nodes. Prints a table with rates, latencies, memory and idle CPU, and the ratio to etcd.
+//! Machines are noisy: compare ratios, not figures of different runs.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,12 +31,12 @@ struct Options {
     value_bytes: usize,
     #[arg(long)]
     lograft_only: bool,
-    /// What cargo adds to the arguments of a benchmark.
+    /// Cargo adds this to the arguments of a benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Ends its processes with the benchmark, however it ends.
+/// Kills its processes when the benchmark ends, however it ends.
 struct Cluster {
     nodes: Vec<Child>,
     endpoints: Vec<String>,
@@ -46,7 +46,7 @@ struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            // It may have ended by itself.
+            // The process may have exited already.
             let _ = node.kill();
             let _ = node.wait();
         }
@@ -87,7 +87,7 @@ fn url_flags(_: &Path, _: &str, client: &str, peer: &str) -> Vec<String> {
     ]
 }
 
-/// One unary write; `key` and `value` are the client's own.
+/// A client that sends unary writes; each client has its own keys.
 trait Writer: Clone + Send + 'static {
     fn on(channel: Channel) -> Self;
     fn write(&mut self, key: String, value: String)
@@ -200,7 +200,7 @@ fn row(name: &str, measured: &Measured) {
     );
 }
 
-/// The first endpoint's node answers a write: the cluster is ready.
+/// Waits until every endpoint's node has answered a write: the cluster is ready.
 async fn ready<W: Writer>(endpoints: &[String]) {
     let deadline = Instant::now() + Duration::from_secs(30);
     for endpoint in endpoints {

@@ -1,8 +1,9 @@
-//! What a durable append through the mapping costs, against `pwrite` into a file that was prepared the same way.
+//! The cost of a durable append through the mapping, compared with `pwrite` into a file that was prepared the same
+//! way.
 //!
-//! `cargo bench --no-default-features --bench log_append [-- DIR]`. Both are measured in turns in the same run: read the
-//! ratio, not the microseconds. Bytes are what the kernel counts as written by this process (`/proc/self/io`): pages
-//! that a flush has to write.
+//! `cargo bench --bench log_append [-- DIR]`. Both are measured in turns in the same run: compare the ratio, not the
+//! microseconds. Bytes are those that the kernel counts as written by this process (`/proc/self/io`): the pages that
+//! a flush has to write.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -74,7 +75,7 @@ fn append(log: &mut Log<RealOs>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The mean time of an append of this round, and the bytes written for it.
+/// The mean time per append in this round, and the mean bytes written for it.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn measure(
     mut append: impl FnMut() -> Result<(), Box<dyn Error>>,

@@ -1,12 +1,12 @@
-//! Ordered maps with an O(1) clone, side by side: what the store's map was chosen by.
-//! `docs/decisions/ordered-map.md` has the figures.
+//! Compares ordered maps with an O(1) clone, and the standard library's map. The store's map was chosen by this
+//! benchmark; `docs/decisions/ordered-map.md` has the figures.
 //!
-//! `cargo bench --bench ordered_map [-- KEYS]` (1,000,000 by default) fills each candidate in a process of its own, so
-//! that memory is the candidate's alone, and prints a row of microseconds (of processor time) and bytes for each. Keys are 16 bytes in
-//! random order, values 256 bytes. Every candidate holds what the store holds: the key, and a shared value with its
-//! revisions.
+//! `cargo bench --bench ordered_map [-- KEYS]` (1,000,000 by default) fills each candidate in its own process, so
+//! that only the candidate's memory is counted, and prints a row of microseconds (of processor time) and bytes for
+//! each. Keys are 16 bytes in random order, values 256 bytes. Every candidate holds what the store holds: the key,
+//! and a shared value with its revisions.
 //!
-//! Caveats: one thread, the system's allocator. Compare rows of one run, not runs of two machines.
+//! Caveats: one thread, the system's allocator. Compare rows of one run, not runs on different machines.
 
 #![allow(missing_docs)]
 
@@ -24,12 +24,12 @@ use rustix::time::{ClockId, clock_gettime};
 type Key = Arc<[u8]>;
 type Stored = Arc<Versioned>;
 
-/// What the store needs of a map.
+/// The operations that the store needs.
 trait Candidate: Clone + Default {
     fn put(&mut self, key: Key, stored: Stored) -> Option<Stored>;
     fn get(&self, key: &[u8]) -> Option<&Stored>;
     fn delete(&mut self, key: &Key) -> bool;
-    /// Sums what stands in up to `count` pairs from `start` on.
+    /// Sums the sizes of up to `count` pairs from `start` on.
     fn range(&self, start: &[u8], count: usize) -> usize;
 }
 
@@ -104,7 +104,7 @@ impl Candidate for rpds::RedBlackTreeMapSync<Key, Stored> {
     }
 }
 
-/// Fills a map with so many keys and prints its row.
+/// Fills a map with this many keys and prints its row.
 type Measure = fn(u64);
 
 const CANDIDATES: &[(&str, Measure)] = &[
@@ -122,7 +122,7 @@ fn main() {
         let (_, run) = CANDIDATES.iter().find(|(other, _)| other == name).expect("a candidate's name");
         return run(keys.parse().expect("a number of keys"));
     }
-    // `cargo test --all-targets` runs this too, without `--bench`: then it only shows that it runs.
+    // `cargo test --all-targets` runs this too, without `--bench`. Then a small run only shows that it works.
     let measured = arguments.iter().any(|argument| argument == "--bench");
     let default = if measured { 1_000_000 } else { 1_000 };
     let keys: u64 = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(default);
@@ -177,7 +177,7 @@ fn measure<M: Candidate>(keys: u64) {
     let clone = per_operation(clones, |_| {
         black_box(map.clone());
     });
-    // A snapshot is being written while the map goes on: each first write near a key copies what is shared.
+    // As if a snapshot were being written while the map changes: the first write near a key copies what is shared.
     let snapshot = map.clone();
     let before = rss_anon_bytes();
     let put_cloned = per_operation(keys / 10, |n| {
@@ -190,7 +190,7 @@ fn measure<M: Candidate>(keys: u64) {
     );
 }
 
-/// Microseconds of processor time that one of `count` calls takes: what else the machine does counts for little.
+/// The mean microseconds of processor time per call. Processor time hardly depends on the machine's other load.
 fn per_operation(count: u64, mut operation: impl FnMut(u64)) -> f64 {
     let start = cpu_seconds();
     (0..count).for_each(&mut operation);

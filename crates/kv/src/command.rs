@@ -1,14 +1,14 @@
-//! What a log entry says: commands, and why bytes may not be one.
+//! Commands, and the errors of payloads that are not one.
 //!
-//! Their JSON is in `json.rs`.
+//! The JSON encoding is in `json.rs`.
 
 use bytes::Bytes;
 use lograft_types::Revision;
 
 /// A change of the store.
 ///
-/// Keys and values are bytes. In JSON they stand as text; as base64 under `key64` and `value64` where they are not
-/// UTF-8, or where base64 is shorter than the escaped text.
+/// Keys and values are bytes. In JSON they are text, or base64 under `key64` and `value64` if they are not UTF-8 or
+/// if base64 is shorter than the escaped text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Stores a value.
@@ -17,14 +17,14 @@ pub enum Command {
         key: Bytes,
         /// The value.
         value: Bytes,
-        /// Only if the key's mod_revision is this; 0: only if the key does not exist.
+        /// Set only if the key's mod_revision is this; 0: only if the key does not exist.
         if_mod_revision: Option<Revision>,
     },
     /// Removes a key.
     Delete {
         /// The key; not empty.
         key: Bytes,
-        /// Only if the key's mod_revision is this; 0 holds only where the key does not exist.
+        /// Delete only if the key's mod_revision is this; 0: only if the key does not exist.
         if_mod_revision: Option<Revision>,
     },
 }
@@ -45,40 +45,40 @@ impl Command {
     }
 }
 
-/// Why bytes are not a command.
+/// Why a payload is not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// A command of a later version, most likely. The node must stop: to skip it here, where other nodes apply it,
-    /// would split the replicas.
+    /// Most likely a newer version's command. The node must stop: if it skipped a command that other nodes apply, the
+    /// replicas would diverge.
     #[error("unknown command {name:?}: written by a newer version of the program?")]
     Unknown {
-        /// What stands under `command`.
+        /// The value of `command`.
         name: String,
     },
     /// Not JSON, not an object, or an object with fields that no command has.
     #[error("not a command: {reason}")]
     Malformed {
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
     /// A field is missing.
-    #[error("{command} without a {field:?}")]
+    #[error("{command} lacks the field {field:?}")]
     Missing {
         /// The command.
         command: &'static str,
         /// The field.
         field: &'static str,
     },
-    /// A field is there in both forms.
-    #[error("{command} with both a {field:?} and a \"{field}64\"")]
+    /// A field is present in both forms.
+    #[error("{command} has both {field:?} and \"{field}64\"; only one of them may be present")]
     Ambiguous {
         /// The command.
         command: &'static str,
-        /// The field's name as text.
+        /// The field's name in its text form.
         field: &'static str,
     },
     /// A field that this command does not have.
-    #[error("{command} with a {field:?}")]
+    #[error("{command} has the field {field:?}, which it must not have")]
     Unexpected {
         /// The command.
         command: &'static str,
@@ -88,12 +88,12 @@ pub enum CommandError {
     /// A field that should be base64 is not.
     #[error("\"{field}64\" is not base64: {reason}")]
     Base64 {
-        /// The field's name as text.
+        /// The field's name in its text form.
         field: &'static str,
-        /// What the decoder says.
+        /// The decoder's message.
         reason: String,
     },
-    /// No key is empty.
+    /// The key is empty.
     #[error("the key is empty")]
     EmptyKey,
 }

@@ -1,15 +1,15 @@
-//! For `tests/fuzz`: any bytes as the entries of a log, applied to the map.
+//! For `tests/fuzz`: applies arbitrary bytes to the map as the entries of a log.
 
 use lograft_types::LogIndex;
 
 use super::store::model::Model;
 use super::{ApplyError, Command, CommandError, Store};
 
-/// Any payloads, a line each. A line that does not begin with a brace is a command in short: `key=value` sets, `key`
-/// deletes; `@7` in front is a condition.
+/// Applies payloads, one per line. A line that does not begin with a brace is a command in shorthand: `key=value`
+/// sets the key and `key` deletes it; an `@` and one byte in front add a condition on that revision.
 ///
-/// What is no command changes nothing; commands survive their encoding, within the size that is told before; the store
-/// does what a plain model does, and its hash is that of what it shows.
+/// Checks that a payload that is not a command changes nothing, that commands survive their encoding within the
+/// promised size, that the store does what a plain model does, and that its hash is that of its contents.
 pub fn command(bytes: &[u8]) -> &'static str {
     let mut store = Store::new();
     let mut model = Model::default();
@@ -24,7 +24,7 @@ pub fn command(bytes: &[u8]) -> &'static str {
         match Command::decode(&payload) {
             Ok(command) => {
                 survives(&command);
-                let outcome = store.apply(index, &payload).expect("a command that can be read is applied");
+                let outcome = store.apply(index, &payload).expect("a command that can be decoded is applied");
                 assert_eq!(outcome, model.run(&command));
                 assert_eq!(store.get(command.key()), model.get(command.key()));
                 reached = "applied";
@@ -34,10 +34,10 @@ pub fn command(bytes: &[u8]) -> &'static str {
                     reached = "unknown command";
                 }
                 assert_eq!(store.apply(index, &payload), Err(ApplyError { index, source }));
-                assert_eq!((store.state_hash(), store.applied(), store.len()), before, "nothing is changed");
+                assert_eq!((store.state_hash(), store.applied(), store.len()), before, "nothing changed");
             }
         }
-        assert_eq!(store.state_hash(), store.hash_anew(), "the running hash is that of the map");
+        assert_eq!(store.state_hash(), store.hash_anew(), "the running hash matches the map");
     }
     let (prefix, after) = bytes.split_at(bytes.len().min(1));
     let after = &after[..after.len().min(2)];
@@ -67,7 +67,7 @@ fn shorthand(line: &[u8]) -> Option<Command> {
     })
 }
 
-/// Encoded and read again it is the same, and not larger than was told.
+/// Asserts that a command survives its encoding, within the promised size.
 fn survives(command: &Command) {
     let encoded = command.encode();
     assert_eq!(Command::decode(&encoded).as_ref(), Ok(command), "a command survives its encoding");

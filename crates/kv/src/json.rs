@@ -5,16 +5,16 @@
 //! {"command":"DELETE","key64":"/wA="}
 //! ```
 //!
-//! - Fields are written in this order, without blanks. They are read in any order; a field that no command has, or that
-//!   stands there twice, is an error.
-//! - A key or value is text under `key` and `value`. As base64 (RFC 4648 §4, padded) it stands under `key64` and
-//!   `value64`: where it is not UTF-8, and where base64 is shorter than the text with its escapes. So an entry is at
-//!   most 4/3 as long as key and value plus a constant, whatever bytes a client chooses; see
-//!   [`Command::max_encoded_bytes`].
-//! - Escapes are the short ones of RFC 8259 §7 and `\u00xx` for other control characters; all else stands as it is.
+//! - Fields are written in this order, without whitespace. They are read in any order. A field that no command has is
+//!   an error, and so is a repeated field.
+//! - A key or value is text under `key` or `value`. If it is not UTF-8, or if base64 (RFC 4648 §4, padded) is shorter
+//!   than the text with its escapes, it is base64 under `key64` or `value64`. So whatever bytes a client chooses, an
+//!   entry is at most 4/3 as long as its key and value, plus a constant; see [`Command::max_encoded_bytes`].
+//! - Escapes are the short ones of RFC 8259 §7 and `\u00xx` for other control characters; all other characters are
+//!   written unescaped.
 //!
-//! Caveats: sizes are not limited here. Which form a key takes is a matter of its bytes alone, but reading accepts
-//! either form for any bytes.
+//! Caveats: sizes are not limited here. The bytes alone decide which form is written, but either form is accepted
+//! when reading.
 
 use std::borrow::Cow;
 
@@ -30,11 +30,11 @@ use super::{Command, CommandError};
 const SET: &str = "SET";
 const DELETE: &str = "DELETE";
 
-/// The longest command with nothing in its key and value.
+/// The longest command with an empty key and value.
 const LONGEST_FRAME: &str =
     r#"{"command":"DELETE","key64":"","value64":"","if_mod_revision":18446744073709551615}"#;
 
-/// How each byte stands in JSON text: 0 as itself, `u` as `\u00xx`, any other letter behind a backslash.
+/// How to write each byte in JSON text: 0 means unescaped, `u` means `\u00xx`, any other letter follows a backslash.
 const ESCAPES: [u8; 256] = {
     let mut escapes = [0; 256];
     let mut byte = 0;
@@ -53,12 +53,12 @@ const ESCAPES: [u8; 256] = {
 };
 
 impl Command {
-    /// The most bytes that [`Self::encode`] makes of a command with a key and a value of these lengths, in bytes.
+    /// The most bytes that [`Self::encode`] returns for a command with a key and value of these lengths in bytes.
     pub const fn max_encoded_bytes(key_len: usize, value_len: usize) -> usize {
         LONGEST_FRAME.len() + base64_len(key_len) + base64_len(value_len)
     }
 
-    /// The command as JSON, in a buffer of exactly its length.
+    /// Encodes the command as JSON, in a buffer of exactly the right size.
     pub fn encode(&self) -> Bytes {
         let (name, value) = match self {
             Self::Set { value, .. } => (SET, Some(Field::new("value", value))),
@@ -81,17 +81,17 @@ impl Command {
         }
         json.extend_from_slice(condition.as_bytes());
         json.push(b'}');
-        assert_eq!(json.len(), len, "the length was computed before");
+        assert_eq!(json.len(), len, "the JSON has the computed length");
         Bytes::from(json)
     }
 
-    /// Reads what [`Self::encode`] wrote, or what a person or another program wrote in the same form.
+    /// Decodes what [`Self::encode`] wrote, or what a person or another program wrote in the same format.
     ///
     /// # Errors
-    /// Says what is wrong. [`CommandError::Unknown`] wins over complaints about the other fields: what they mean, only
-    /// who knows the command can tell.
+    /// If the bytes are not a known command. [`CommandError::Unknown`] takes precedence over errors in other fields:
+    /// only a version that knows the command can judge them.
     pub fn decode(json: &[u8]) -> Result<Self, CommandError> {
-        // A list of the fields' values in order would do for the derived parser.
+        // Without this check, the derived parser would also accept a JSON array of the fields' values.
         if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(CommandError::Malformed { reason: "not a JSON object".to_owned() });
         }
@@ -116,7 +116,7 @@ impl Command {
     }
 }
 
-/// A key or a value on its way into JSON.
+/// A key or value to be written as JSON.
 struct Field<'a> {
     name: &'static str,
     bytes: &'a [u8],
@@ -127,7 +127,7 @@ struct Field<'a> {
 enum Form {
     /// Text without escapes.
     Plain,
-    /// Text that becomes this long with its escapes.
+    /// Text that is this long with its escapes.
     Escaped {
         len: usize,
     },
@@ -139,7 +139,7 @@ impl<'a> Field<'a> {
         let form = if std::str::from_utf8(bytes).is_err() {
             Form::Base64
         } else if !bytes.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
-            // Most text is like this. The fold without a branch is vectorized; the table below is not.
+            // The common case. The branchless fold is vectorized; the table lookup below is not.
             Form::Plain
         } else {
             let len = escaped_len(bytes);
@@ -172,7 +172,7 @@ impl<'a> Field<'a> {
                 let start = json.len();
                 json.resize(start + base64_len(self.bytes.len()), 0);
                 let written = STANDARD.encode_slice(self.bytes, &mut json[start..]);
-                assert_eq!(written.ok(), Some(json.len() - start), "base64 has the length it must have");
+                assert_eq!(written.ok(), Some(json.len() - start), "base64 has the computed length");
             }
         }
         json.push(b'"');
@@ -237,11 +237,11 @@ struct RawCommand<'a> {
     if_mod_revision: Option<u64>,
 }
 
-/// Text that is borrowed where it has no escapes. (A bare `Option<Cow<str>>` would always be copied.)
+/// Text that is borrowed if it has no escapes. (A bare `Option<Cow<str>>` would always be copied.)
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Of a command with other fields than ours, only its name.
+/// Only the name of a command whose other fields are unknown here.
 #[derive(Deserialize)]
 struct CommandName<'a> {
     #[serde(borrow)]
@@ -260,13 +260,13 @@ fn malformed(error: &serde_json::Error) -> CommandError {
     CommandError::Malformed { reason: error.to_string() }
 }
 
-/// The error of a command that is unknown, if that is why its fields cannot be read.
+/// The error for an unknown command, if that is why the fields cannot be read.
 fn unknown_name(json: &[u8]) -> Option<CommandError> {
     let named: CommandName<'_> = serde_json::from_slice(json).ok()?;
     known(&named.command.0).is_none().then(|| unknown(&named.command.0))
 }
 
-/// A field's bytes, from whichever form is there.
+/// A field's bytes, from whichever form is present.
 fn bytes_of(
     command: &'static str,
     field: &'static str,

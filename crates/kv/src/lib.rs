@@ -1,11 +1,11 @@
-//! The key-value state machine: what a log entry says ([`Command`]), and the map that entries change ([`Store`]).
+//! The key-value state machine: the commands in log entries ([`Command`]), and the map that they change ([`Store`]).
 //!
 //! Applying is deterministic (Raft §2): the same entries in the same order give the same map, the same revisions and
-//! the same [`Store::state_hash`] on every node. So nothing here knows the time, chance, or an order that a seed
-//! decides; and an entry that cannot be understood is an error that must stop the node, because skipping it on one
-//! node and not on another would make their maps differ.
+//! the same [`Store::state_hash`] on every node. So nothing here depends on time, randomness, or an iteration order
+//! that a seed decides. An entry that cannot be decoded is an error that must stop the node: if one node skipped it
+//! and another did not, their maps would differ.
 //!
-//! Caveats: sizes of keys and values are checked where requests come in, not here. Everything is held in memory.
+//! Caveats: the sizes of keys and values are checked where requests come in, not here. Everything is held in memory.
 
 #![forbid(unsafe_code)]
 

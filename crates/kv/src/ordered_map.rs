@@ -1,32 +1,32 @@
 //! An ordered map of keys to values whose clone is O(1): a B+ tree of shared nodes.
 //!
-//! A clone shares every node. A change copies the nodes on its path that are shared, and works in place where they are
-//! not: without a clone at hand it costs what it costs in a map of the standard library. All pairs stand in leaves, all
-//! leaves at one depth, nodes hold up to [`MAX_SLOTS`] slots. `docs/decisions/ordered-map.md` has the figures that it
-//! was chosen by.
+//! A clone shares every node. A change copies the shared nodes on its path and works in place on the others, so
+//! without a live clone it costs as much as in a map of the standard library. All pairs are in leaves, all leaves are
+//! at the same depth, and a node holds up to [`MAX_SLOTS`] slots. `docs/decisions/ordered-map.md` has the
+//! measurements that this map was chosen by.
 //!
 //! Invariants:
-//! - The keys of a node rise. A slot of an inner node names a lower bound of the keys below it and above every key
-//!   below the slot before. A first slot repeats the bound that the node's own slot has (empty on the left edge of the
-//!   tree), and is not compared with.
+//! - The keys of a node rise. The key of a slot of an inner node is at most the smallest key below the slot, and
+//!   above every key below the previous slot. The first slot repeats the bound of the node's own slot (empty on the
+//!   left edge of the tree) and is never compared with.
 //! - Every node but the root has at least [`MIN_SLOTS`] slots; an inner root has at least two.
 //!
-//! Caveats: there is no iteration backwards and no bulk load. A clone that lives long while the map changes holds
-//! the old nodes and values in memory.
+//! Caveats: there is no reverse iteration and no bulk load. A long-lived clone keeps old nodes and values in memory
+//! while the map changes.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::slice;
 use std::sync::Arc;
 
-/// A key, shared between the nodes that were copied from each other.
+/// A key, shared between copies of a node.
 type Key = Arc<[u8]>;
 
-/// The most slots of a node. Larger nodes make reads shallower and the first change after a clone dearer.
+/// The most slots of a node. Larger nodes make the tree shallower, and the first change after a clone more expensive.
 const MAX_SLOTS: usize = 16;
 
-/// The fewest slots of a node that is not the root. Well below a half, so that a node that was just split is not soon
-/// joined again.
+/// The fewest slots of a node that is not the root. Well below half of [`MAX_SLOTS`], so that a node that was just
+/// split is not soon joined again.
 const MIN_SLOTS: usize = MAX_SLOTS / 4;
 
 /// An ordered map from bytes to values, with an O(1) clone. `V` is cloned when a shared leaf is copied, so it should
@@ -43,7 +43,7 @@ enum Node<V> {
     Inner(Vec<Child<V>>),
 }
 
-/// A slot of an inner node: a lower bound of the keys below it, and what is below it.
+/// A slot of an inner node: a lower bound of the keys in the child, and the child.
 type Child<V> = (Key, Arc<Node<V>>);
 
 impl<V> Default for OrderedMap<V> {
@@ -63,7 +63,7 @@ impl<V> OrderedMap<V> {
         self.len == 0
     }
 
-    /// What stands under a key.
+    /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Option<&V> {
         let mut node = &*self.root;
         loop {
@@ -74,7 +74,7 @@ impl<V> OrderedMap<V> {
         }
     }
 
-    /// The pairs from a key on, in bytewise order of the keys. Finds the first one by descending the tree.
+    /// The pairs from a key on, in bytewise order of the keys. Finds the first pair in O(log n).
     pub fn range_from<'a>(&'a self, start: Bound<&[u8]>) -> Range<'a, V> {
         let mut inner = Vec::new();
         let mut node = &*self.root;
@@ -102,12 +102,12 @@ impl<V> OrderedMap<V> {
 }
 
 impl<V: Clone> OrderedMap<V> {
-    /// Puts a value under a key and returns what stood there. Key bytes are copied only when the key is new.
+    /// Stores a value and returns the key's previous value. Copies the key's bytes only if the key is new.
     pub fn insert(&mut self, key: &[u8], value: V) -> Option<V> {
         let (old, sibling) = insert(&mut self.root, key, value);
         if let Some(sibling) = sibling {
             let left = std::mem::replace(&mut self.root, Arc::new(Node::Inner(Vec::new())));
-            // The empty key stands below every key.
+            // The empty key is a lower bound of every key.
             self.root = Arc::new(Node::Inner(vec![(Key::from(&[][..]), left), sibling]));
         }
         if old.is_none() {
@@ -116,7 +116,7 @@ impl<V: Clone> OrderedMap<V> {
         old
     }
 
-    /// Takes a key out and returns what stood under it. Copies nothing if there is no such key.
+    /// Removes a key and returns its value. Copies nothing if there is no such key.
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         self.get(key)?;
         let removed = remove(&mut self.root, key);
@@ -139,10 +139,11 @@ impl<V> Node<V> {
     }
 }
 
-/// Where a key stands in a leaf, or where it would.
+/// The position of a key in a leaf, or where to insert it.
 ///
-/// Here and in [`child_index`] keys are compared one after the other: each comparison reads memory that is cold in a
-/// large map, and while a bisection waits for one to know the next, the processor reads ahead of a plain loop.
+/// Here and in [`child_index`] the search is linear: each comparison reads memory that is cold in a large map. A
+/// binary search must wait for one comparison before it knows the next, but in a linear scan the processor reads
+/// ahead.
 fn find<V>(pairs: &[(Key, V)], key: &[u8]) -> Result<usize, usize> {
     for (at, (other, _)) in pairs.iter().enumerate() {
         match (**other).cmp(key) {
@@ -154,12 +155,12 @@ fn find<V>(pairs: &[(Key, V)], key: &[u8]) -> Result<usize, usize> {
     Err(pairs.len())
 }
 
-/// Which child's keys `key` is among.
+/// The position of the child whose range of keys includes `key`.
 fn child_index<V>(children: &[Child<V>], key: &[u8]) -> usize {
     children[1..].iter().take_while(|(bound, _)| **bound <= *key).count()
 }
 
-/// Inserts below a node. Returns what stood under the key, and the node's new right sibling if it had to be split.
+/// Inserts below a node. Returns the key's previous value, and the node's new right sibling if it had to be split.
 fn insert<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8], value: V) -> (Option<V>, Option<Child<V>>) {
     match Arc::make_mut(node) {
         Node::Leaf(pairs) => match find(pairs, key) {
@@ -197,13 +198,13 @@ fn remove<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8]) -> V {
     }
 }
 
-/// Cuts the upper half off where there are too many slots.
+/// Splits off the upper half if there are too many slots.
 fn split<V, T>(slots: &mut Vec<(Key, T)>, node: fn(Vec<(Key, T)>) -> Node<V>) -> Option<Child<V>> {
     if slots.len() <= MAX_SLOTS {
         return None;
     }
     let upper = slots.split_off(slots.len() / 2);
-    // Keys that arrive in order never touch the lower half again: it should not hold room for more.
+    // Keys that arrive in order never touch the lower half again, so it should not keep spare capacity.
     slots.shrink_to_fit();
     let bound = Arc::clone(&upper[0].0);
     Some((bound, Arc::new(node(upper))))
@@ -218,12 +219,12 @@ fn join<V: Clone>(children: &mut Vec<Child<V>>, left: usize) {
             split(pairs, Node::Leaf)
         }
         (Node::Inner(slots), Node::Inner(more)) => {
-            // Its first slot repeats the bound that was just taken out, so it is right to be read from now on.
+            // Its first slot repeats the bound that was just removed, so it is correct to compare with from now on.
             slots.extend(more);
             split(slots, Node::Inner)
         }
         (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
-            unreachable!("all leaves stand at one depth")
+            unreachable!("all leaves are at the same depth")
         }
     };
     if let Some(sibling) = sibling {
@@ -234,7 +235,7 @@ fn join<V: Clone>(children: &mut Vec<Child<V>>, left: usize) {
 /// Pairs in order; see [`OrderedMap::range_from`].
 #[derive(Debug)]
 pub struct Range<'a, V> {
-    /// What is left of the inner nodes on the path, the root's first.
+    /// The remaining children of each inner node on the path, starting at the root.
     inner: Vec<slice::Iter<'a, Child<V>>>,
     leaf: slice::Iter<'a, (Key, V)>,
 }

@@ -1,18 +1,18 @@
-//! The hash of a map's content, kept up to date in O(1) a command.
+//! The hash of a store's state, kept up to date in O(1) per command.
 //!
-//! Nodes that have applied the same entries have the same hash; where two differ at the same index, one has gone wrong.
+//! Nodes that have applied the same entries have the same hash. If two nodes differ at the same index, one is wrong.
 //!
-//! - A pair's hash is XXH3-128 of 56 bytes: XXH3-128 of the key, XXH3-128 of the value (each 16 bytes), create_revision,
-//!   mod_revision and version (each 8 bytes), all little-endian.
-//! - The sum of the pairs' hashes, modulo 2^128, stands for the set of pairs: a pair is added when it appears and
+//! - A pair's hash is XXH3-128 of 56 bytes: XXH3-128 of the key, XXH3-128 of the value (each 16 bytes),
+//!   create_revision, mod_revision and version (each 8 bytes), all little-endian.
+//! - The sum of the pairs' hashes, modulo 2^128, represents the set of pairs: a pair is added when it appears and
 //!   subtracted when it goes, in any order.
-//! - The state's hash is XXH3-128 of the sum (16 bytes) and the store's revision (8 bytes): a key that was set and
-//!   deleted again leaves its mark.
+//! - The state's hash is XXH3-128 of the sum (16 bytes) and the store's revision (8 bytes). So even a key that was
+//!   set and deleted again changes the hash.
 //!
-//! These are fixed for ever: nodes of different versions compare their hashes.
+//! This definition must never change: nodes of different versions compare their hashes.
 //!
-//! Caveats: it finds accidents, not attacks. Someone who chooses keys and values can make two maps with the same
-//! hash, and harms only the comparison.
+//! Caveats: the hash detects accidents, not attacks. Someone who chooses keys and values can construct two maps with
+//! the same hash; that defeats only the comparison.
 
 use lograft_types::Revision;
 use twox_hash::XxHash3_128;
@@ -30,7 +30,7 @@ pub(super) fn pair_hash(key: &[u8], stored: &Versioned) -> u128 {
     XxHash3_128::oneshot(&bytes)
 }
 
-/// The hash of a state, of the sum of its pairs' hashes and its revision.
+/// The hash of a state, from the sum of its pairs' hashes and its revision.
 pub(super) fn state_hash(sum: u128, revision: Revision) -> u128 {
     let mut bytes = [0; 24];
     bytes[..16].copy_from_slice(&sum.to_le_bytes());

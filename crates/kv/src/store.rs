@@ -1,10 +1,10 @@
-//! The map, and how commands change it.
+//! The store, and how commands change it.
 //!
-//! Revisions and versions are etcd's: an empty store is at revision 1; a command that changes something takes the next
-//! one; one whose condition fails or that deletes nothing takes none.
+//! Revisions and versions work as in etcd. An empty store is at revision 1. A command that changes something takes
+//! the next revision; a command whose condition fails or that deletes nothing takes none.
 //!
-//! Caveats: a clone keeps what it shares in memory. A command that cannot be read changes nothing, not even
-//! [`Store::applied`]: who applies must stop.
+//! Caveats: a clone keeps everything that it shares in memory. A command that cannot be decoded changes nothing, not
+//! even [`Store::applied`]: the caller must stop.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -19,29 +19,29 @@ use super::{Command, CommandError, OrderedMap};
 #[cfg(any(test, fuzzing))]
 pub(super) mod model;
 
-/// A value and its history, in etcd's words.
+/// A value and its history, in etcd's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
     /// The value.
     pub value: Bytes,
-    /// The revision at which the key was made.
+    /// The revision at which the key was created.
     pub create_revision: Revision,
     /// The revision of the last Set of the key.
     pub mod_revision: Revision,
-    /// How many Sets there were since the key was made.
+    /// The number of Sets since the key was created, including the first.
     pub version: u64,
 }
 
-/// A key with what is stored under it.
+/// A key with its value and history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
-    /// What is stored.
+    /// The value and its history.
     pub stored: Versioned,
 }
 
-/// What came of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The store's revision after the command.
@@ -55,17 +55,17 @@ pub struct Outcome {
 pub enum Effect {
     /// A value was stored.
     Set {
-        /// What was there before.
+        /// The key's previous value.
         prev: Option<Versioned>,
     },
-    /// The key is gone, or was not there.
+    /// The key was deleted, or did not exist.
     Deleted {
-        /// What was there before.
+        /// The key's previous value.
         prev: Option<Versioned>,
     },
-    /// The condition did not hold: nothing was changed.
+    /// The condition did not hold: nothing changed.
     ConditionFailed {
-        /// The key's mod_revision; 0: there is no such key.
+        /// The key's mod_revision; 0 if there is no such key.
         found: Revision,
     },
 }
@@ -75,11 +75,11 @@ pub enum Effect {
 pub struct Page {
     /// The keys, in bytewise order.
     pub items: Vec<KeyValue>,
-    /// There are more.
+    /// Whether there are more keys after these.
     pub more: bool,
 }
 
-/// An entry cannot be applied. The node must stop: to skip the entry here would split the replicas.
+/// An entry cannot be applied. The node must stop: if it skipped the entry, the replicas would diverge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("log entry {index} cannot be applied: {source}")]
 pub struct ApplyError {
@@ -89,13 +89,15 @@ pub struct ApplyError {
     pub source: CommandError,
 }
 
-/// The key-value store: the state that the log's entries make. A clone is O(1) and stays as it is.
+/// The key-value store: the state that the log's entries produce. Cloning is O(1), and a clone never changes with the
+/// original.
 ///
 /// Invariants:
 /// - Entries are applied in order, each once: `applied` rises by one.
 /// - `hash_sum` is the sum of the hashes of the pairs in the map.
-/// - Of each key, `create_revision <= mod_revision <= revision` of the store, and `version >= 1`.
-/// - What is stored has allocations of exactly its own: it holds no buffer of the network or of the log in memory.
+/// - For each key, `create_revision <= mod_revision <= revision` of the store, and `version >= 1`.
+/// - Stored keys and values have their own allocations of exactly their size: they keep no network or log buffer in
+///   memory.
 #[derive(Clone, Debug)]
 pub struct Store {
     map: OrderedMap<Arc<Stored>>,
@@ -104,7 +106,7 @@ pub struct Store {
     hash_sum: u128,
 }
 
-/// What stands in the map. The hash is kept so that replacing a value does not read the old one again.
+/// A value of the map. The hash is kept so that replacing a value need not read the old one again.
 #[derive(Clone, Debug)]
 struct Stored {
     versioned: Versioned,
@@ -128,10 +130,10 @@ impl Store {
         }
     }
 
-    /// Applies an entry with a command, as [`Command::encode`] wrote it.
+    /// Applies an entry that holds a command, as [`Command::encode`] wrote it.
     ///
     /// # Errors
-    /// If the payload is no command that is known here. Then nothing is changed, and the node must stop.
+    /// If the payload is not a known command. Nothing changes then, and the node must stop.
     ///
     /// # Panics
     /// If `index` is not the one after [`Self::applied`].
@@ -156,7 +158,7 @@ impl Store {
         Outcome { revision: self.revision, effect }
     }
 
-    /// Passes over an entry without a command: a new leader's, or a configuration.
+    /// Skips an entry without a command: a new leader's no-op, or a configuration.
     ///
     /// # Panics
     /// If `index` is not the one after [`Self::applied`].
@@ -164,15 +166,15 @@ impl Store {
         self.advance(index);
     }
 
-    /// What is stored under a key.
+    /// The value of a key, with its history.
     pub fn get(&self, key: &[u8]) -> Option<&Versioned> {
         self.map.get(key).map(|stored| &stored.versioned)
     }
 
-    /// Keys that begin with `prefix` and stand behind `start_after` (empty: from the first), in bytewise order.
+    /// Keys that begin with `prefix` and sort after `start_after` (if empty: from the first), in bytewise order.
     ///
-    /// At most `limit` keys, and at most `max_bytes` of keys and values, but at least one key unless `limit` is 0.
-    /// With `keys_only` the values are empty and count for nothing.
+    /// Returns at most `limit` keys, and at most `max_bytes` of keys and values, but at least one key unless `limit`
+    /// is 0 or no key matches. With `keys_only`, values are empty and do not count.
     pub fn list(
         &self,
         prefix: &[u8],
@@ -200,7 +202,7 @@ impl Store {
         page
     }
 
-    /// The index of the last entry that was applied or skipped; 0: none was.
+    /// The index of the last entry that was applied or skipped; 0 if there was none.
     pub const fn applied(&self) -> LogIndex {
         self.applied
     }
@@ -220,8 +222,8 @@ impl Store {
         self.map.is_empty()
     }
 
-    /// A hash of the state: of all keys with their values, revisions and versions, and of the store's revision. Two
-    /// stores with the same state have the same hash, whatever entries they came from. O(1).
+    /// A hash of the state: all keys with their values, revisions and versions, and the store's revision. Two stores
+    /// with the same state have the same hash, whatever entries produced it. O(1).
     pub fn state_hash(&self) -> u128 {
         state_hash(self.hash_sum, self.revision)
     }
@@ -231,7 +233,7 @@ impl Store {
         self.applied = index;
     }
 
-    /// The key's mod_revision (0: there is no such key) if it is not the one that the command demands.
+    /// The key's mod_revision (0 if there is no such key), if it is not the one that the command requires.
     fn failed_condition(&self, command: &Command) -> Option<Revision> {
         let wanted = command.if_mod_revision()?;
         let found = self.get(command.key()).map_or(Revision::new(0), |stored| stored.mod_revision);
@@ -263,7 +265,7 @@ impl Store {
         Some(self.retire(prev))
     }
 
-    /// Takes what left the map out of the hash.
+    /// Subtracts a pair that left the map from the hash.
     fn retire(&mut self, stored: Arc<Stored>) -> Versioned {
         self.hash_sum = self.hash_sum.wrapping_sub(stored.hash);
         Arc::unwrap_or_clone(stored).versioned

@@ -1,96 +1,97 @@
-//! What goes into the core and what comes out of it: [`Input`] and [`Effects`], by value.
+//! The core's inputs and outputs: [`Input`] and [`Effects`], by value.
 
 use lograft_types::{EntryId, HardState, LogIndex, NodeId, WriteSeq};
 
 use super::message::{Outgoing, ReplyTo, Request, Response};
 
-/// Everything that can happen to a node, as the core sees it.
+/// Everything that the core can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A unit of time has passed.
     Tick,
-    /// A peer asks.
+    /// A peer sent a request.
     Request {
-        /// The peer. It need not be in the configuration: this node's may be behind (thesis §4.1).
+        /// The peer. It need not be in this node's configuration, which may be behind (thesis §4.1).
         from: NodeId,
-        /// Goes back with the answer.
+        /// Returned with the response.
         reply_to: ReplyTo,
-        /// What it asks.
+        /// The request.
         request: Request,
     },
-    /// A peer answers.
+    /// A peer responded.
     Response {
         /// The peer.
         from: NodeId,
-        /// Its answer.
+        /// Its response.
         response: Response,
     },
-    /// Commands for the log. Handed in only while this node leads; see [`Effects::write`] for their indexes.
+    /// Commands for the log. Only valid while this node leads; [`Effects::write`] holds their indexes.
     Propose {
         /// The payloads' sizes, in order; not empty.
         sizes_bytes: Vec<u32>,
     },
-    /// Linearizable reads wait for an index to be read at. Handed in only while this node leads.
+    /// Linearizable reads need a read index. Only valid while this node leads.
     Read {
-        /// Their name; never used twice in the life of this core.
+        /// Identifies these reads; never reused in the life of this core.
         id: ReadId,
     },
-    /// The log up to and with this write is durable.
+    /// The log is durable up to and including this write.
     Persisted {
         /// The last write that the flush covered.
         write: WriteSeq,
     },
-    /// The stream on which this peer sent its appends ended without having been closed in order: it is probably dead.
+    /// The stream on which this peer sent its appends ended without an orderly close: the peer is probably dead.
     StreamLost {
         /// The peer.
         from: NodeId,
     },
-    /// The link to this peer broke: what was on its way is lost, and answers to it will not come.
+    /// The link to this peer broke: everything in flight is lost and will not be answered.
     LinkLost {
         /// The peer.
         to: NodeId,
     },
 }
 
-/// Names the linearizable reads of one turn.
+/// Identifies the linearizable reads of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadId(pub u64);
 
-/// What a step asks of the outside. There is no order among the effects: each may be carried out at once, because what
-/// has to wait for the disk is withheld until the core is told [`Input::Persisted`].
+/// What the caller must do after a step. Effects have no order among each other and each may be carried out at once:
+/// the core itself withholds whatever has to wait for the disk until it receives [`Input::Persisted`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// To be handed to the log, in the order of the steps.
+    /// A write for the log. Writes are handed over in the order of the steps.
     pub write: Option<Write>,
-    /// To be delivered.
+    /// Messages to deliver.
     pub messages: Vec<Outgoing>,
-    /// The commit index has risen to this: what stands up to it may be applied.
+    /// The commit index has risen to this: entries up to it may be applied.
     pub committed: Option<LogIndex>,
-    /// What came of linearizable reads.
+    /// The outcomes of linearizable reads.
     pub reads: Vec<ReadOutcome>,
     /// The role, the term or the known leader changed.
     pub changed: bool,
-    /// A promise of the protocol was broken by another node, or by this node's disk: stop, touch nothing.
+    /// Another node or this node's disk broke a promise of the protocol: stop, and touch nothing.
     pub halt: Option<Halt>,
 }
 
 /// A batch for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Its number: one more than the last one's.
+    /// Its number: one more than the previous write's.
     pub seq: WriteSeq,
-    /// The term and vote to be remembered, if they changed.
+    /// The term and vote to store, if they changed.
     pub hard_state: Option<HardState>,
-    /// The entries to be appended.
+    /// The entries to append.
     pub entries: NewEntries,
 }
 
-/// Which entries a write appends. The payloads are with whoever called the step.
+/// Which entries a write appends. The step's caller holds the payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewEntries {
     /// None: only the hard state.
     Nothing,
-    /// Those of the request of this step, from this index to its last. They drop what stood there and behind.
+    /// The entries of this step's request, from this index to the request's last. They replace the log from `first`
+    /// on.
     FromRequest {
         /// The first one.
         first: LogIndex,
@@ -102,22 +103,22 @@ pub enum NewEntries {
     },
     /// A new leader's entry without a command.
     NoOp {
-        /// Where it stands.
+        /// Its id.
         id: EntryId,
     },
 }
 
-/// What came of the linearizable reads of one [`ReadId`].
+/// The outcome of the linearizable reads of one [`ReadId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// Leadership is confirmed: a map in which this index is applied answers them.
+    /// Leadership is confirmed: the reads may be served from a map that has applied this index.
     ReadAt {
         /// Which reads.
         id: ReadId,
-        /// The index.
+        /// The read index.
         index: LogIndex,
     },
-    /// Leadership was lost first: ask the next leader.
+    /// Leadership was lost before it was confirmed: ask the next leader.
     Lost {
         /// Which reads.
         id: ReadId,
@@ -127,7 +128,7 @@ pub enum ReadOutcome {
 /// Why the node must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// A leader's entry contradicts one that is committed here (Raft §5.4.3 says that this cannot be).
+    /// A leader's entry contradicts one that is committed here, which Raft §5.4.3 rules out.
     #[error(
         "the leader {from} of this term sent entry {theirs} where {ours} is committed here: \
          one of the two has lost durable data; this node keeps its log untouched"
@@ -140,14 +141,14 @@ pub enum Halt {
         /// Ours, at the same index.
         ours: EntryId,
     },
-    /// Two leaders in one term (Raft §5.2 says that this cannot be).
+    /// Two leaders in one term, which Raft §5.2 rules out.
     #[error("both {first} and {second} lead term {term}: one of them has forgotten a vote")]
     TwoLeaders {
         /// The term.
         term: lograft_types::Term,
-        /// The leader that was known.
+        /// The leader that this node knew.
         first: NodeId,
-        /// The other.
+        /// The other leader.
         second: NodeId,
     },
 }

@@ -1,12 +1,13 @@
-//! Who leads: timers, pre-votes, votes (Raft §5.2 and §5.4.1, thesis §4.2.3 and §9.6).
+//! Leader election: timers, pre-votes, votes (Raft §5.2 and §5.4.1, thesis §4.2.3 and §9.6).
 //!
-//! A follower that misses its leader asks for pre-votes, which change nothing anywhere; with a majority of them it takes
-//! the next term, votes for itself and asks for votes; with a majority of these it leads. A voter that still hears from
-//! a leader refuses both, so a node that was cut off does not disturb the others when it returns.
+//! A follower that no longer hears its leader asks for pre-votes, which change nothing on any node. With a majority
+//! of pre-votes it takes the next term, votes for itself and asks for votes; with a majority of votes it leads. A
+//! voter that still hears from a leader refuses both, so a node that was cut off does not disturb the others when it
+//! returns.
 //!
 //! When the stream that carried the leader's appends breaks, the leader is probably dead, and its followers need not
-//! wait: they ask for pre-votes one after another, a bounded number of times a term. Voters whose own stream lives
-//! refuse, so half a broken link elects nobody.
+//! wait: they ask for pre-votes one after another, a bounded number of times per term. Voters whose own stream is
+//! intact refuse, so a link that breaks for one follower only elects nobody.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +21,14 @@ use super::message::{Outgoing, ReplyTo, Request, RequestVote, RequestVoteRespons
 use super::quorum::VoteResult;
 use super::{Raft, Role};
 
-/// A refused pre-vote after a lost stream is asked again after so many ticks, drawn anew.
+/// After a refusal, a node whose leader's stream broke asks again after a random number of ticks in this range.
 const RETRY_TICKS: std::ops::RangeInclusive<u32> = 2..=5;
 
 /// Follows a leader, or waits for one.
 #[derive(Clone, Debug)]
 pub(super) struct Follower {
     leader: Option<NodeId>,
-    /// Since the leader was heard.
+    /// Ticks since the leader was last heard.
     silent_ticks: u32,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Candidate {
     votes: Votes,
 }
 
-/// The members' answers.
+/// The members' responses.
 type Votes = BTreeMap<NodeId, bool>;
 
 /// When a node that does not lead campaigns.
@@ -54,13 +55,13 @@ pub(super) struct ElectionTimer {
     stream_loss: StreamLoss,
 }
 
-/// Campaigns ahead of the timeout.
+/// Campaigns before the timeout, because the leader's stream was lost.
 #[derive(Clone, Debug)]
 struct StreamLoss {
-    /// The leader's stream was lost, and the leader was not heard since.
+    /// The leader's stream was lost, and the leader has not been heard since.
     lost: bool,
     campaign_in_ticks: Option<u32>,
-    /// In this term.
+    /// How many such campaigns are left in this term.
     campaigns_left: u32,
 }
 
@@ -85,7 +86,7 @@ impl ElectionTimer {
         timer
     }
 
-    /// Waits a whole timeout again, drawn anew from [T, 1.5 T) (§5.2).
+    /// Waits for a new timeout, drawn from [T, 1.5 T) (§5.2).
     pub(super) fn restart(&mut self, config: &Config, rng: &mut Xoshiro256PlusPlus) {
         let shortest = config.election_timeout_ticks;
         self.elapsed_ticks = 0;
@@ -105,14 +106,14 @@ impl StreamLoss {
         Self { lost: false, campaign_in_ticks: None, campaigns_left: config.stream_loss_campaigns }
     }
 
-    /// Whether a campaign ahead of the timeout is due now.
+    /// Whether an early campaign is due now.
     fn tick(&mut self) -> bool {
         self.campaign_in_ticks = self.campaign_in_ticks.map(|ticks| ticks.saturating_sub(1));
         self.campaign_in_ticks == Some(0)
     }
 }
 
-/// A number below `bound`, which is small: the bias does not matter.
+/// A random number below `bound`. Bounds here are small, so the modulo bias does not matter.
 fn below(bound: u32, rng: &mut Xoshiro256PlusPlus) -> u32 {
     rng.next_u32() % bound
 }
@@ -133,8 +134,8 @@ impl Raft {
         }
     }
 
-    /// The stream that carried a peer's appends broke. If that was the leader, the first of the other voters asks for
-    /// pre-votes at once, the others one after another, so that two do not collide.
+    /// The stream that carried a peer's appends broke. If the peer was the leader, the first of the other voters asks
+    /// for pre-votes at once and the others follow one after another, so that they do not split the vote.
     pub(super) fn stream_lost(&mut self, from: NodeId, out: &mut Effects) {
         let Role::Follower(Follower { leader: Some(leader), .. }) = self.role else { return };
         if leader != from || !self.configuration.is_voter(self.config.id) {
@@ -161,7 +162,8 @@ impl Raft {
         }
     }
 
-    /// Asks the voters whether they would vote for this node in the next term. Nothing changes by it, here or there.
+    /// Asks the voters whether they would vote for this node in the next term. No term and no vote changes, on any
+    /// node.
     fn ask_for_pre_votes(&mut self, out: &mut Effects) {
         self.timer.restart(&self.config, &mut self.rng);
         if !self.configuration.is_voter(self.config.id) {
@@ -170,7 +172,7 @@ impl Raft {
         let votes = Votes::from([(self.config.id, true)]);
         self.role = Role::PreCandidate(PreCandidate { votes });
         for request in self.vote_requests(self.term().next(), true) {
-            // Nothing rests on a pre-vote: it alone need not wait for the disk.
+            // A pre-vote promises nothing, so it is the only message that need not wait for the disk.
             out.messages.push(request);
         }
         self.count_votes(out);
@@ -194,7 +196,7 @@ impl Raft {
         others.map(|to| Outgoing::Request { to, request: Request::RequestVote(request) }).collect()
     }
 
-    /// The own vote counts like any other: once it is durable.
+    /// The node's own vote counts like any other: once it is durable.
     pub(super) fn count_own_vote(&mut self, out: &mut Effects) {
         let durable = self.promises.hard_state_is_durable();
         if let Role::Candidate(candidate) = &mut self.role
@@ -220,7 +222,7 @@ impl Raft {
         }
     }
 
-    /// A candidate asks for a vote, or whether it would get it.
+    /// A candidate asks for a vote or a pre-vote.
     pub(super) fn vote_requested(
         &mut self,
         from: NodeId,
@@ -235,7 +237,7 @@ impl Raft {
         let HardState { term, vote } = self.hard_state();
         let vote_is_free = request.term > term
             || (request.term == term && vote.is_none_or(|vote| vote == from) && self.leader().is_none());
-        // The voter's log must not be ahead of the candidate's: the later last term wins, then the longer log (§5.4.1).
+        // The voter's log must not be ahead of the candidate's. Last terms are compared first, then lengths (§5.4.1).
         let candidate_is_behind = request.last < self.log.last();
         let granted = !sticky && vote_is_free && !candidate_is_behind;
         self.mark_vote(from, request, sticky, granted);
@@ -274,8 +276,8 @@ impl Raft {
         }
     }
 
-    /// A node that misses the leader too asks for pre-votes with a log that is behind this one's. It cannot win this
-    /// node's vote, but this node can win its.
+    /// Another node that lost the leader asks for pre-votes, but its log is behind this node's. It cannot get this
+    /// node's vote, but this node can get its vote.
     fn campaign_instead(&mut self, out: &mut Effects) {
         let waits = match self.role {
             Role::Follower(_) => true,
@@ -288,8 +290,8 @@ impl Raft {
         }
     }
 
-    /// Whether there is a leader that this node has no reason to give up: its own leadership, or one heard within the
-    /// shortest election timeout, over a stream that lives.
+    /// Whether this node has no reason to give up on the current leader: it leads itself, or it heard the leader
+    /// within the shortest election timeout and the leader's stream is intact.
     fn hears_a_leader(&self) -> bool {
         match &self.role {
             Role::Leader(_) => true,
@@ -302,10 +304,10 @@ impl Raft {
         }
     }
 
-    /// A voter's answer.
+    /// A voter's response.
     pub(super) fn vote_answered(&mut self, from: NodeId, response: RequestVoteResponse, out: &mut Effects) {
         let promised_only = response.pre_vote && response.granted;
-        // The term of a granted pre-vote is the one that was asked for: nobody has taken it yet.
+        // A granted pre-vote carries the term that was asked for, which nobody has taken yet.
         if !promised_only && response.term > self.term() {
             self.adopt_term(response.term, out);
             return;
@@ -314,7 +316,7 @@ impl Raft {
             return;
         }
         let asked = self.term().next();
-        // Until then the requests are withheld: what seems to answer them was never asked for.
+        // Until the hard state is durable, the vote requests are withheld: no response can belong to them yet.
         let has_asked = self.promises.hard_state_is_durable();
         let votes = match &mut self.role {
             Role::PreCandidate(pre) if response.pre_vote && (!response.granted || response.term == asked) => {
@@ -325,7 +327,7 @@ impl Raft {
             {
                 &mut candidate.votes
             }
-            // An answer that comes late: the election it belongs to is over, one way or another.
+            // A late response: its election is over, one way or another.
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => {
                 mark!(LateVoteAnswer);
                 return;
@@ -337,7 +339,7 @@ impl Raft {
         self.plan_retry();
     }
 
-    /// A pre-vote after a lost stream was refused: the voter may not have noticed yet.
+    /// A voter refused a pre-vote after a lost stream. It may not have noticed the loss yet, so plan to ask again.
     fn plan_retry(&mut self) {
         let Role::PreCandidate(PreCandidate { votes }) = &self.role else { return };
         let stream_loss = &mut self.timer.stream_loss;
@@ -350,14 +352,16 @@ impl Raft {
         }
     }
 
-    /// A higher term was seen: this node has no leader and no vote in it (§5.1). A vote is never taken from an answer.
+    /// A higher term was seen (§5.1). In it, this node has no leader and has not voted; a response never sets its
+    /// vote.
     pub(super) fn adopt_term(&mut self, term: Term, out: &mut Effects) {
         if matches!(self.role, Role::Leader(_)) {
             mark!(LeaderDeposed);
         }
         let was_follower = matches!(self.role, Role::Follower(_));
         self.enter_term(HardState { term, vote: None }, out);
-        // A follower keeps its timer: candidates that cannot win must not keep one from campaigning that can.
+        // A follower keeps its timer: a candidate that cannot win must not stop a follower that could from
+        // campaigning.
         if !was_follower {
             self.timer.restart(&self.config, &mut self.rng);
         }
@@ -371,7 +375,7 @@ impl Raft {
         self.role = Role::Follower(Follower::without_leader());
     }
 
-    /// No majority answers: some other node may lead already.
+    /// No majority responds: another node may already lead.
     pub(super) fn step_down(&mut self, out: &mut Effects) {
         self.lose_reads(out);
         self.role = Role::Follower(Follower::without_leader());

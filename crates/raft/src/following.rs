@@ -1,7 +1,8 @@
 //! The follower's side of the log (Raft §5.3).
 //!
-//! An answer that entries were taken waits for the flush of the last of them, whether they came with this request or with
-//! an earlier one. An answer to a heartbeat does not: it claims nothing that is not durable already.
+//! An acknowledgement of entries waits for the flush of the last one, whether the entries came with this request or
+//! with an earlier one. The response to a heartbeat does not wait for entries: it claims only what is already
+//! durable.
 
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, WriteSeq, mark};
 
@@ -21,8 +22,8 @@ impl Raft {
         out: &mut Effects,
     ) -> Result<(), Halt> {
         if request.term < self.term() {
-            // An old leader learns from this that its time is over, and a cluster that is behind this node's term learns
-            // the term: a node that refused in silence would be stuck.
+            // The response tells an old leader that it was deposed, and tells a cluster with lower terms this node's
+            // term. A node that refused silently would be stuck.
             mark!(OldLeaderAnswered);
             let conflict = self.log.last_at_most(request.prev.term, request.prev.index);
             self.answer(from, reply_to, request, AppendResult::Conflict { conflict }, WriteSeq::ZERO, out);
@@ -40,7 +41,7 @@ impl Raft {
         }
         self.take_entries(from, &request.entries, out)?;
         let last = request.prev.index.plus(request.entries.len() as u64);
-        // What stands behind was not compared: it may be another leader's.
+        // Entries after `last` were not compared: they may be another leader's.
         if request.commit > last && last < self.log.last().index {
             mark!(CommitBounded);
         }
@@ -67,7 +68,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether an entry of the leader's is here too. What is before the log start was committed, so it is.
+    /// Whether this log has an entry of the leader's. Entries before the log start were committed, so both logs have
+    /// them.
     fn has(&self, leader: NodeId, theirs: EntryId) -> Result<bool, Halt> {
         match self.log.term_at(theirs.index) {
             Ok(term) if term == theirs.term => Ok(true),
@@ -80,8 +82,8 @@ impl Raft {
         }
     }
 
-    /// Appends what is new. An entry that contradicts the leader's is dropped with all behind it; what agrees stays, and
-    /// so does what stands behind it: the request may be old.
+    /// Appends the new entries. A conflicting entry is dropped with all entries after it. Without a conflict nothing
+    /// is dropped, not even entries past the request's last: the request may be old.
     fn take_entries(&mut self, leader: NodeId, entries: &[EntryMeta], out: &mut Effects) -> Result<(), Halt> {
         let mut known = 0;
         for entry in entries {

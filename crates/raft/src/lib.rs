@@ -1,34 +1,36 @@
-//! The protocol: Raft as in Ongaro and Ousterhout's paper (extended version) and Ongaro's thesis, and nothing else.
+//! The protocol core: Raft as in Ongaro and Ousterhout's paper (extended version) and Ongaro's thesis, and nothing
+//! else.
 //!
-//! There is no I/O here, no clock, no thread, and no chance but a seeded generator. [`Raft::step`] takes one [`Input`]
-//! and returns [`Effects`], by value: what to write, what to send, what was committed. Time is an input, and so is the
-//! news that a write is durable. No payload enters: entries are ids and sizes ([`LogView`]), and effects name ranges.
+//! The core has no I/O, no clock and no threads; its only randomness is a seeded generator. [`Raft::step`] takes one
+//! [`Input`] and returns [`Effects`], by value: what to write, what to send, what was committed. Time is an input,
+//! and so is the news that a write is durable. Payloads never enter: the core sees entries as ids and sizes
+//! ([`LogView`]), and effects refer to ranges.
 //!
 //! Where to read on:
 //! - `election`: timers, pre-votes and votes, who leads (paper §5.2, §5.4.1; thesis §9.6)
 //! - `replication`: the leader's side of the log (§5.3, §5.4.2), with one `progress` for each peer
-//! - `following`: the follower's side of it
+//! - `following`: the follower's side of the log
 //! - `reads`: confirming leadership for linearizable reads (thesis §6.4)
-//! - `promises`: why nothing is said before it is durable
-//! - `quorum`: majorities, joint ones too (§6)
+//! - `promises`: why no promise is sent before it is durable
+//! - `quorum`: majorities, including joint ones (§6)
 //!
-//! # What must hold
-//! - At most one leader a term; two make the node halt.
+//! # Invariants
+//! - A term has at most one leader; a node that sees two halts.
 //! - A leader never overwrites or drops entries; it commits only entries of its own term by counting.
-//! - Nothing committed is ever dropped: a leader that asks for it makes the node halt.
+//! - Committed entries are never dropped: a node halts if a leader asks for it.
 //! - Each request is answered exactly once, at the latest when the term moves on.
 //!
 //! # What differs from the paper
-//! - A leader that no majority answers steps down (check-quorum, thesis §6.2), and candidates ask for pre-votes first.
+//! - A leader steps down if no majority responds (check-quorum, thesis §6.2), and candidates ask for pre-votes first.
 //! - A voter that hears from its leader refuses votes and keeps its term (thesis §4.2.3).
 //! - A follower whose leader's stream broke asks for pre-votes before its timeout.
-//! - Answers to heartbeats do not wait for entries on their way to the disk, only for a new term, and may overtake
-//!   those to entries.
+//! - Responses to heartbeats wait for a new term to be durable, but not for entries, and may overtake the responses
+//!   to entries.
 //!
 //! # What is not here
-//! Changes of the membership, snapshots, starting a leadership transfer: a peer whose next entry is gone stays probed.
-//! Messages are taken as checked: entries without a gap, terms that do not go back, and numbers far from 2^64, or the
-//! core panics.
+//! Membership changes, snapshots, and starting a leadership transfer. A peer whose next entry is gone is probed for
+//! ever. The core expects checked messages: entries without a gap, terms that do not go back, and numbers far from
+//! 2^64. Otherwise it panics.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +71,7 @@ use replication::Leader;
 /// One node's part in the protocol.
 ///
 /// # Invariants
-/// - The commit index is between the log's log start and its end, and never goes back.
+/// - The commit index is between the log start and the end of the log, and never goes back.
 /// - After [`Effects::halt`] it must not be stepped again.
 #[derive(Clone, Debug)]
 pub struct Raft {
@@ -79,15 +81,15 @@ pub struct Raft {
     log: LogView,
     commit: LogIndex,
     promises: Promises,
-    /// Who led the current term, as far as this node saw. Outlives the node's knowing a leader to follow.
+    /// The leader that this node has seen in the current term. Kept even when the node stops following that leader.
     term_leader: Option<NodeId>,
     timer: ElectionTimer,
-    /// The last round of leadership confirmation that this core began, in any term: never used again.
+    /// The last round of leadership confirmation that this core began, in any term. Rounds are never reused.
     read_round: u64,
     rng: Xoshiro256PlusPlus,
 }
 
-/// What a node is, with what it needs for that.
+/// A node's role, with the role's data.
 #[derive(Clone, Debug)]
 enum Role {
     Follower(Follower),
@@ -110,7 +112,7 @@ pub enum RoleName {
 }
 
 impl RoleName {
-    /// In lower case, as people read it.
+    /// The name in lower case, for display.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Follower => "follower",
@@ -122,10 +124,10 @@ impl RoleName {
 }
 
 impl Raft {
-    /// A node after its start: a follower that knows nothing committed but the log's log start.
+    /// A node after its start: a follower that knows of no committed entry past the log start.
     ///
-    /// `hard_state` and `log` are what was recovered from the disk, all of it durable. `seed` differs from node to node
-    /// and from start to start, or timeouts collapse into lockstep.
+    /// `hard_state` and `log` are what was recovered from the disk, all of it durable. `seed` differs from node to
+    /// node and from start to start, or timeouts collapse into lockstep.
     ///
     /// # Panics
     /// If the configuration makes no sense, or the log has an entry above the term.
@@ -173,23 +175,24 @@ impl Raft {
             Input::Request { from, reply_to, request: Request::AppendEntries(request) } => {
                 return self.append_requested(from, reply_to, &request, out);
             }
-            // A candidate's question.
+            // A candidate asks for a vote or a pre-vote.
             Input::Request { from, reply_to, request: Request::RequestVote(request) } => {
                 self.vote_requested(from, reply_to, request, out);
             }
-            // A follower's answer.
+            // A follower's response.
             Input::Response { from, response: Response::AppendEntries(response) } => {
                 self.append_answered(from, response, out);
             }
-            // A voter's answer.
+            // A voter's response.
             Input::Response { from, response: Response::RequestVote(response) } => {
                 self.vote_answered(from, response, out);
             }
             // Commands for the log.
             Input::Propose { sizes_bytes } => self.propose(&sizes_bytes, out),
-            // Reads that wait for leadership to be confirmed.
+            // Reads that need confirmed leadership.
             Input::Read { id } => self.read(id, out),
-            // The disk has done its part: what was promised on it may be said, and counted.
+            // A flush completed: promises that rest on it may be sent, and the node may count its own vote and
+            // entries.
             Input::Persisted { write } => {
                 self.promises.persist(write, out);
                 self.log.persist(write);
@@ -198,7 +201,7 @@ impl Raft {
             }
             // The leader is probably dead.
             Input::StreamLost { from } => self.stream_lost(from, out),
-            // What was on its way to a follower is gone.
+            // Everything in flight to a follower is lost.
             Input::LinkLost { to } => self.link_lost(to),
         }
         Ok(())
@@ -255,7 +258,7 @@ impl Raft {
         }
     }
 
-    /// The commit index: what stands up to it stays.
+    /// The commit index: entries up to it never change.
     pub fn commit(&self) -> LogIndex {
         self.commit
     }
@@ -270,7 +273,7 @@ impl Raft {
         self.log.log_start().index.next()
     }
 
-    /// The last index that is durable here, with all before it.
+    /// The last index up to which this node's log is durable.
     pub fn persisted_index(&self) -> LogIndex {
         self.log.persisted()
     }
@@ -283,28 +286,29 @@ impl Raft {
         self.log.term_at(index)
     }
 
-    /// On a leader: the last index known to be durable at a peer, and the name of the state of its replication.
+    /// On a leader: the last index known to be durable at a peer, and the name of its replication state.
     pub fn progress(&self, peer: NodeId) -> Option<(LogIndex, &'static str)> {
         let progress = self.as_leader()?.progress(peer)?;
         Some((progress.match_index(), progress.state_name()))
     }
 
-    /// On a leader: requests with entries that a peer has not answered, and the bytes of their entries. 0 when idle.
+    /// On a leader: the number of requests with entries that a peer has not answered, and the bytes of those entries.
+    /// 0 when idle.
     pub fn in_flight(&self, peer: NodeId) -> Option<(usize, usize)> {
         Some(self.as_leader()?.progress(peer)?.in_flight())
     }
 
-    /// Messages that wait for the disk. 0 when idle.
+    /// How many messages wait for the disk. 0 when idle.
     pub fn withheld_messages(&self) -> usize {
         self.promises.withheld()
     }
 
-    /// Writes that were not reported durable yet. 0 when idle.
+    /// How many writes have not been reported durable yet. 0 when idle.
     pub fn pending_writes(&self) -> u64 {
         self.promises.pending_writes()
     }
 
-    /// Reads that wait for leadership to be confirmed. 0 when idle.
+    /// How many reads wait for leadership to be confirmed. 0 when idle.
     pub fn pending_reads(&self) -> usize {
         self.as_leader().map_or(0, Leader::pending_reads)
     }

@@ -1,8 +1,8 @@
-//! What the core knows of the log: which term each index has, how large the entries are, what is durable.
+//! The core's view of the log: the term of each index, the sizes of the entries, what is durable.
 //!
-//! No payload is here. Terms are kept as runs, for there are few of them; sizes are kept per entry, to fill messages.
+//! It holds no payloads. Terms are kept as runs, because there are few; sizes are kept per entry, to fill messages.
 //!
-//! What is not here: forgetting the entries that a snapshot covers. The log start moves only at a restart.
+//! Not here: dropping the entries that a snapshot covers. The log start moves only at a restart.
 
 use std::collections::VecDeque;
 
@@ -12,9 +12,9 @@ use lograft_types::{EntryId, EntryMeta, LogIndex, Term, WriteSeq};
 ///
 /// # Invariants
 /// - Indexes have no gap: the entries are log_start + 1 ..= last.
-/// - Runs rise in index and in term, and begin with the first entry.
-/// - Entries up to `persisted` are durable; those behind it are covered by `pending`, whose writes and indexes rise and
-///   end with the last entry.
+/// - Runs are ordered by strictly rising index and term; the first run begins with the first entry.
+/// - Entries up to `persisted` are durable. `pending` covers the entries after it: its writes and indexes rise, and
+///   its last index is the last entry's.
 #[derive(Clone, Debug)]
 pub struct LogView {
     log_start: EntryId,
@@ -31,7 +31,7 @@ struct Run {
     term: Term,
 }
 
-/// A write that is not yet known to be durable, and the last entry of it that still stands.
+/// A write that is not yet known to be durable, and the last of its entries that was not dropped since.
 #[derive(Clone, Copy, Debug)]
 struct PendingWrite {
     write: WriteSeq,
@@ -41,16 +41,16 @@ struct PendingWrite {
 /// Why an index has no term here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoTerm {
-    /// It is before the log start: it was committed, and is gone.
-    #[error("the log begins behind this index")]
+    /// It is before the log start: its entry was committed, and the log no longer holds it.
+    #[error("the log starts after this index")]
     Compacted,
-    /// It is behind the last entry.
+    /// It is past the last entry.
     #[error("the log ends before this index")]
     Unavailable,
 }
 
 impl LogView {
-    /// A log as it was recovered: all of it is durable.
+    /// A recovered log: all of it is durable.
     ///
     /// # Panics
     /// If the entries do not follow `log_start` without a gap, or their terms go back.
@@ -69,7 +69,7 @@ impl LogView {
         log
     }
 
-    /// The entry before the first.
+    /// The entry before the first one that the log holds.
     pub fn log_start(&self) -> EntryId {
         self.log_start
     }
@@ -80,7 +80,7 @@ impl LogView {
         EntryId::new(term, self.log_start.index.plus(self.sizes_bytes.len() as u64))
     }
 
-    /// The last entry that is known to be durable, with all before it.
+    /// The last index up to which all entries are known to be durable.
     pub fn persisted(&self) -> LogIndex {
         self.persisted
     }
@@ -88,7 +88,7 @@ impl LogView {
     /// The term of the entry at an index, or of the log start.
     ///
     /// # Errors
-    /// If there is none: never taken for a term (0 is the term of the origin and of nothing else).
+    /// If the log does not hold the index. A missing entry has no term, not term 0: only the origin has term 0.
     pub fn term_at(&self, index: LogIndex) -> Result<Term, NoTerm> {
         if index < self.log_start.index {
             return Err(NoTerm::Compacted);
@@ -102,8 +102,8 @@ impl LogView {
 
     /// The last entry at or before `index` whose term is at most `term`; the log start if there is none.
     ///
-    /// Whose log has `term` at `index` agrees with this one nowhere between the answer and `index` (terms never fall
-    /// along a log): a whole term is skipped in one step.
+    /// Terms never fall along a log, so a log with `term` at `index` cannot match ours between the returned entry and
+    /// `index`. This lets a leader skip a whole term in one step.
     pub fn last_at_most(&self, term: Term, index: LogIndex) -> EntryId {
         let mut index = index.min(self.last().index);
         for run in self.runs.iter().rev() {
@@ -118,14 +118,14 @@ impl LogView {
         self.log_start
     }
 
-    /// The entries from `first` on, within both bounds; at least one if there is one.
+    /// The entries from `first` on, within both bounds. Returns at least one entry if there is one.
     pub fn entries(&self, first: LogIndex, max_entries: usize, max_bytes: usize) -> Vec<EntryMeta> {
         assert!(
             first > self.log_start.index,
-            "entry {first} is gone: the log begins behind {}",
+            "entry {first} is gone: the log starts after {}",
             self.log_start.index
         );
-        let skip = first.distance_from(self.log_start.index.next()).expect("first is behind the log start");
+        let skip = first.distance_from(self.log_start.index.next()).expect("first is past the log start");
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.sizes_bytes.len());
         let mut run = self.runs.partition_point(|run| run.first <= first).saturating_sub(1);
         let mut bytes = 0_usize;
@@ -152,11 +152,11 @@ impl LogView {
         }
     }
 
-    /// Drops the entry at `first` and all behind it. What an earlier write brought there will not become durable, nor
-    /// will the end of that write say anything about the entries that come in its place.
+    /// Drops the entry at `first` and all entries after it. When an earlier write of the dropped entries completes,
+    /// that says nothing about the durability of the entries that replace them.
     pub(super) fn truncate(&mut self, first: LogIndex) {
         assert!(first > self.log_start.index, "the log start cannot be dropped");
-        let kept = first.distance_from(self.log_start.index.next()).expect("first is behind the log start");
+        let kept = first.distance_from(self.log_start.index.next()).expect("first is past the log start");
         self.sizes_bytes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         while self.runs.back().is_some_and(|run| run.first >= first) {
             self.runs.pop_back();
@@ -172,7 +172,7 @@ impl LogView {
         }
     }
 
-    /// The log up to and with this write is durable.
+    /// The log is durable up to and including this write.
     pub(super) fn persist(&mut self, write: WriteSeq) {
         while let Some(&pending) = self.pending.front()
             && pending.write <= write
@@ -182,7 +182,7 @@ impl LogView {
         }
     }
 
-    /// The write that makes the entry at an index durable, with all before it; zero if they are durable.
+    /// The write that makes the log durable up to an index; zero if it already is.
     pub(super) fn durable_with(&self, index: LogIndex) -> WriteSeq {
         if index <= self.persisted {
             return WriteSeq::ZERO;
@@ -194,7 +194,7 @@ impl LogView {
     fn push(&mut self, entry: EntryMeta) {
         let last = self.last();
         assert_eq!(entry.id.index, last.index.next(), "entries have no gap");
-        assert!(entry.id.term >= last.term, "terms do not go back: {} behind {last}", entry.id);
+        assert!(entry.id.term >= last.term, "terms do not go back: {} after {last}", entry.id);
         if self.runs.is_empty() || entry.id.term > last.term {
             self.runs.push_back(Run { first: entry.id.index, term: entry.id.term });
         }

@@ -1,13 +1,13 @@
-//! What nodes say to each other, as the core sees it: entries are ids and sizes, never payloads.
+//! The messages between nodes, as the core sees them: entries are ids and sizes, never payloads.
 
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, Term};
 
-/// Where an answer goes: chosen by whoever hands a request in, returned with the core's answer to it. It means nothing
-/// to the core.
+/// Identifies the request that a response belongs to. The caller chooses it when it hands in a request, and the core
+/// returns it with the response without interpreting it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplyTo(pub u64);
 
-/// A request of one node to another. Each is answered exactly once.
+/// A request from one node to another. Each is answered exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Entries, or a heartbeat (Raft §5.3).
@@ -16,49 +16,49 @@ pub enum Request {
     RequestVote(RequestVote),
 }
 
-/// An answer of one node to another.
+/// A response from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// To [`Request::AppendEntries`].
+    /// The response to [`Request::AppendEntries`].
     AppendEntries(AppendEntriesResponse),
-    /// To [`Request::RequestVote`].
+    /// The response to [`Request::RequestVote`].
     RequestVote(RequestVoteResponse),
 }
 
 /// A leader's entries; without entries, its heartbeat.
 ///
-/// Invariants, checked where it enters the program: `entries` follow `prev` without a gap, terms do not go back, and
-/// none is above `term`.
+/// Invariants, checked where the message enters the program: `entries` follow `prev` without a gap, their terms do
+/// not go back, and none of them is above `term`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendEntries {
     /// The leader's term.
     pub term: Term,
     /// The entry before the first of `entries`.
     pub prev: EntryId,
-    /// The entries' ids and sizes; the payloads are with whoever carries the message.
+    /// The entries' ids and sizes; whoever carries the message holds the payloads.
     pub entries: Vec<EntryMeta>,
     /// The leader's commit index.
     pub commit: LogIndex,
-    /// Rises with each request of a leader to one peer; the answer repeats it.
+    /// Rises with each request from a leader to one peer; the response repeats it.
     pub request_id: u64,
-    /// The round of leadership confirmation; the answer repeats it.
+    /// The round of leadership confirmation; the response repeats it.
     pub read_round: u64,
 }
 
-/// An answer to [`AppendEntries`].
+/// The response to [`AppendEntries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendEntriesResponse {
     /// The follower's term.
     pub term: Term,
-    /// Repeats the request's.
+    /// Copied from the request.
     pub request_id: u64,
-    /// Repeats the request's.
+    /// Copied from the request.
     pub read_round: u64,
-    /// What came of it.
+    /// The outcome.
     pub result: AppendResult,
 }
 
-/// What came of an [`AppendEntries`].
+/// The outcome of an [`AppendEntries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendResult {
     /// The follower's log matches the leader's up to here, and is durable up to here.
@@ -66,14 +66,15 @@ pub enum AppendResult {
         /// The last entry of the request, or `prev` of a heartbeat.
         match_index: LogIndex,
     },
-    /// Like `Matched`, but the follower had no room for (the rest of) the entries: they are to be sent again later.
+    /// Like `Matched`, but the follower lacked credit for some or all of the entries: send them again later.
     Busy {
-        /// The last entry that was taken, or `prev`.
+        /// The last entry that the follower accepted, or `prev`.
         match_index: LogIndex,
     },
-    /// The follower's log has no `prev`, or the request's term is old.
+    /// The follower's log lacks `prev`, or the request's term is old.
     Conflict {
-        /// Where the leader should look next: an entry of the follower at or before `prev.index`, or one past its end.
+        /// Where the leader should look next: an entry of the follower at or before `prev.index`, or one past its
+        /// end.
         conflict: EntryId,
     },
 }
@@ -85,40 +86,40 @@ pub struct RequestVote {
     pub term: Term,
     /// The candidate's last entry.
     pub last: EntryId,
-    /// Only asks whether the vote would be given: nothing changes at the voter.
+    /// Only asks whether the voter would grant the vote: nothing changes at the voter.
     pub pre_vote: bool,
-    /// The old leader asked for this election: voters need not have lost it.
+    /// The old leader asked for this election: voters grant votes even while they still hear it.
     pub leadership_transfer: bool,
 }
 
-/// An answer to [`RequestVote`].
+/// The response to [`RequestVote`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestVoteResponse {
-    /// The voter's term; of a granted pre-vote, the term that was asked for.
+    /// The voter's term; in a granted pre-vote, the term that was asked for.
     pub term: Term,
-    /// Whether the vote is given.
+    /// Whether the voter grants the vote.
     pub granted: bool,
-    /// Repeats the request's.
+    /// Copied from the request.
     pub pre_vote: bool,
 }
 
-/// A message that the core hands in to be delivered.
+/// A message for the caller to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// A request for a peer.
     Request {
         /// The peer.
         to: NodeId,
-        /// What is asked.
+        /// The request.
         request: Request,
     },
-    /// The answer to a request that came in.
+    /// The response to a request that came in.
     Response {
         /// The peer.
         to: NodeId,
-        /// What came in with the request.
+        /// Copied from the request's input.
         reply_to: ReplyTo,
-        /// The answer.
+        /// The response.
         response: Response,
     },
 }

@@ -1,8 +1,8 @@
-//! How far a leader has come with one peer: what the peer has, what to send next, what is on its way.
+//! A leader's replication progress with one peer: what the peer has, what to send next, what is in flight.
 //!
-//! A peer is *probed* while it is not known where its log agrees with the leader's: one request at a time. Once a
-//! request matched, entries are *replicated*: sent ahead of the answers, within bounds. A rejection, a broken link, or
-//! silence about what is on its way leads back to probing. (Compare etcd's `tracker.Progress`.)
+//! A leader *probes* a peer, one request at a time, until it knows where their logs agree. Once a request matched, it
+//! *replicates*: it sends entries without waiting for responses, within bounds. A rejection, a broken link, or no
+//! response to what is in flight leads back to probing. (Compare etcd's `tracker.Progress`.)
 
 use std::collections::VecDeque;
 
@@ -16,40 +16,40 @@ use super::message::AppendEntries;
 ///
 /// # Invariants
 /// - `match_index` < `next_index`; everything up to `match_index` is durable at the peer.
-/// - Nothing is in flight while probing.
-/// - Request ids rise and are never used again in a term; answers up to `stale_through` no longer count for the log.
+/// - Nothing counts as in flight while probing, except the probe.
+/// - Request ids rise and are never reused in a term; responses up to `stale_through` no longer count for the log.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     match_index: LogIndex,
     next_index: LogIndex,
     state: State,
-    /// No entries until the next heartbeat.
+    /// Send no entries until the next heartbeat.
     paused: bool,
     last_request_id: u64,
     stale_through: u64,
-    /// The highest commit index that the peer was told.
+    /// The highest commit index that was sent to the peer.
     commit_told: LogIndex,
     /// The highest round of leadership confirmation that the peer answered.
     read_round: u64,
-    /// Since the last answer.
+    /// Ticks since the last response.
     silent_ticks: u32,
 }
 
 #[derive(Clone, Debug)]
 enum State {
-    /// The request that looks for the place where the logs agree, if one is on its way.
+    /// The request that looks for where the logs agree, if one is in flight.
     Probe {
         outstanding: Option<u64>,
     },
     Replicate(InFlight),
 }
 
-/// Messages with entries that were not answered yet.
+/// Messages with entries that have not been answered yet.
 #[derive(Clone, Debug, Default)]
 struct InFlight {
     messages: VecDeque<InFlightMessage>,
     bytes: usize,
-    /// Since something was sent or answered.
+    /// Ticks since something was sent or answered.
     stalled_ticks: u32,
 }
 
@@ -60,7 +60,7 @@ struct InFlightMessage {
     bytes: usize,
 }
 
-/// What every message of a leader says.
+/// What every message from a leader carries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeaderSays {
     pub(super) term: Term,
@@ -69,7 +69,7 @@ pub(super) struct LeaderSays {
 }
 
 impl Progress {
-    /// A peer of which nothing is known yet: its log may agree up to the end.
+    /// A peer about which nothing is known yet: its log may match up to the end.
     pub(super) fn new(next_index: LogIndex) -> Self {
         Self {
             match_index: LogIndex::ZERO,
@@ -103,7 +103,7 @@ impl Progress {
         }
     }
 
-    /// Messages with entries that were not answered yet, and the bytes of their entries.
+    /// How many messages with entries have not been answered yet, and the bytes of their entries.
     pub(super) fn in_flight(&self) -> (usize, usize) {
         match &self.state {
             State::Probe { outstanding } => (usize::from(outstanding.is_some()), 0),
@@ -111,8 +111,8 @@ impl Progress {
         }
     }
 
-    /// Time passes. A peer that says nothing of what was sent to it for an election timeout is probed: the messages, or
-    /// their answers, were lost.
+    /// Time passes. If a peer answers nothing in flight for an election timeout, the messages or their responses were
+    /// lost: probe it.
     pub(super) fn tick(&mut self, config: &Config) {
         self.silent_ticks = self.silent_ticks.saturating_add(1);
         if let State::Replicate(in_flight) = &mut self.state
@@ -126,13 +126,13 @@ impl Progress {
         }
     }
 
-    /// The peer answered in the leader's term.
+    /// The peer responded in the leader's term.
     pub(super) fn heard(&mut self, read_round: u64) {
         self.silent_ticks = 0;
         self.read_round = self.read_round.max(read_round);
     }
 
-    /// The request matched up to here. Whether that is news about the log.
+    /// A request matched up to `match_index`. Returns whether that is more than was known.
     pub(super) fn matched(&mut self, request_id: u64, match_index: LogIndex, log: &LogView) -> bool {
         if request_id <= self.stale_through {
             mark!(StaleAck);
@@ -141,15 +141,16 @@ impl Progress {
         let news = match_index > self.match_index;
         self.match_index = self.match_index.max(match_index);
         match &mut self.state {
-            // The probe, or something at or behind where it looked, matched: from here on entries go ahead of answers.
-            // What was matched but is not durable there goes once more, so that its flush is answered.
+            // The probe matched, or something at or past where it looked: from here on, entries do not wait for
+            // responses. Entries that match but are not durable there are sent once more, so that their flush is
+            // acknowledged.
             State::Probe { outstanding }
                 if *outstanding == Some(request_id) || match_index.next() >= self.next_index =>
             {
                 self.next_index = self.match_index.max(log.log_start().index).next();
                 self.state = State::Replicate(InFlight::default());
             }
-            // The answer to a heartbeat: it says nothing of where the probe looks.
+            // A response to a heartbeat: it says nothing about where the probe looks.
             State::Probe { .. } => {}
             State::Replicate(in_flight) => {
                 in_flight.answered(request_id, self.match_index);
@@ -159,7 +160,7 @@ impl Progress {
         news
     }
 
-    /// The peer has no room for entries now.
+    /// The peer has no credit for entries now.
     pub(super) fn busy(&mut self, request_id: u64, match_index: LogIndex) -> bool {
         if request_id <= self.stale_through {
             mark!(StaleAck);
@@ -173,14 +174,15 @@ impl Progress {
         news
     }
 
-    /// The peer's log does not have what the request follows. `conflict` is an entry of its log, at or before that.
+    /// The peer's log lacks the entry that the request follows. `conflict` is an entry of its log, at or before that
+    /// one.
     pub(super) fn conflicted(&mut self, request_id: u64, conflict: EntryId, log: &LogView) {
         if request_id <= self.stale_through {
             mark!(StaleAck);
             return;
         }
-        // Everything of ours between this entry and the conflict has a later term than anything of the peer's there.
-        // Term 0 says that the peer's log ends before the index.
+        // Between `last_at_most` and the conflict, all our entries have later terms than any of the peer's, so none
+        // can match. Term 0 means that the peer's log ends before the index.
         let candidate = if conflict.term == Term::ZERO {
             conflict.index
         } else {
@@ -188,13 +190,13 @@ impl Progress {
         };
         let lowest = self.match_index.max(log.log_start().index).next();
         let highest = self.next_index.prev().expect("the next index is above the match");
-        // A peer whose durable log went back has lost its disk; it is not helped by being sent what it acknowledged.
+        // A peer whose durable log went back has lost its disk: sending again what it acknowledged does not help.
         if highest >= lowest {
             self.probe(candidate.clamp(lowest, highest));
         }
     }
 
-    /// What was on its way is lost; the next heartbeat looks again.
+    /// Everything in flight is lost; the next heartbeat probes again.
     pub(super) fn link_lost(&mut self) {
         let next = match self.state {
             State::Probe { .. } => self.next_index,
@@ -236,7 +238,7 @@ impl Progress {
         Some(message)
     }
 
-    /// The message of a heartbeat interval: also lifts a pause, and looks again where a probe was not answered.
+    /// The message that is due at each heartbeat interval. It also lifts a pause and repeats an unanswered probe.
     pub(super) fn heartbeat_due(
         &mut self,
         log: &LogView,
@@ -247,8 +249,8 @@ impl Progress {
         if let State::Replicate(_) = self.state {
             return self.heartbeat(log, says);
         }
-        // A probe that was not answered may wait for the peer's disk: look again without its entries, which is answered
-        // without the disk.
+        // An unanswered probe may be waiting for the peer's disk. Probe again without entries: the response to that
+        // does not wait for the disk.
         self.next_append(log, config, says).unwrap_or_else(|| {
             let message = self.message_at_next(log, Vec::new(), says);
             self.state = State::Probe { outstanding: Some(message.request_id) };
@@ -256,15 +258,17 @@ impl Progress {
         })
     }
 
-    /// A heartbeat: it follows what the peer is known to have, so it neither asks for nor commits anything else.
+    /// A heartbeat. It follows the last entry that the peer is known to have, so it requires and commits nothing
+    /// else.
     pub(super) fn heartbeat(&mut self, log: &LogView, says: LeaderSays) -> AppendEntries {
-        // What is gone here was committed, and may be gone there: then the origin, which every log follows.
+        // An entry that this log no longer holds may be gone at the peer too: then follow the origin, as every log
+        // does.
         let term = log.term_at(self.match_index);
         let prev = term.map_or(EntryId::ORIGIN, |term| EntryId::new(term, self.match_index));
         self.message(prev, Vec::new(), says)
     }
 
-    /// A heartbeat if the peer can be told of a higher commit index and no entries on their way will tell it.
+    /// A heartbeat, if the commit index that the peer may learn has risen and no message in flight will carry it.
     pub(super) fn commit_news(&mut self, log: &LogView, says: LeaderSays) -> Option<AppendEntries> {
         let idle = self.in_flight().0 == 0;
         (idle && says.commit.min(self.match_index) > self.commit_told).then(|| self.heartbeat(log, says))
@@ -273,7 +277,7 @@ impl Progress {
     fn message_at_next(&mut self, log: &LogView, entries: Vec<EntryMeta>, says: LeaderSays) -> AppendEntries {
         let prev = self.next_index.prev().expect("the next index is above the match");
         let term =
-            log.term_at(prev).expect("the next index is at most one past the log, and behind its start");
+            log.term_at(prev).expect("the next index is past the log start and at most one past the end");
         self.message(EntryId::new(term, prev), entries, says)
     }
 
@@ -305,7 +309,7 @@ impl InFlight {
         self.stalled_ticks = 0;
     }
 
-    /// Answers may come in another order than requests: one frees its own request, and all whose entries it covers.
+    /// Responses may arrive out of order: each one frees its own request and all requests whose entries it covers.
     fn answered(&mut self, request_id: u64, match_index: LogIndex) {
         let before = self.messages.len();
         self.messages.retain(|message| message.request_id != request_id && message.last > match_index);

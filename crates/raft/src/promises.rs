@@ -1,15 +1,16 @@
 //! Promises wait for the disk.
 //!
-//! A vote, an acknowledgement, a leader's word in a term: each is given only when the log says that what it rests on is
-//! durable (Raft §5.1, figure 2: "updated on stable storage before responding"). A message that rests on a write is
-//! withheld here until [`super::Input::Persisted`] covers the write, so whatever leaves the core may leave at once.
+//! A vote, an acknowledgement, any message from a leader: each is sent only after the log reports that what it rests
+//! on is durable (Raft §5.1, figure 2: "updated on stable storage before responding"). A message that rests on a
+//! write is withheld here until [`super::Input::Persisted`] covers the write. So every message that leaves the core
+//! may be sent at once.
 //!
-//! Two kinds of ground are told apart: the entries that a message speaks of, and the term in which it is said. Every
-//! message but a pre-vote rests on its term. Otherwise a node that crashes could campaign twice in one term with
-//! different logs, or lead it twice.
+//! A message may rest on two things: the entries that it mentions, and the term in which it is sent. Every message
+//! but a pre-vote rests on its term. Otherwise a node that crashes could campaign twice in one term with different
+//! logs, or lead the same term twice.
 //!
-//! Caveat: while a disk stalls there is one withheld answer for each request that came in. Whoever hands requests in
-//! bounds how many of a peer's may be unanswered; the peer's heartbeats are among them.
+//! Caveat: while a disk stalls, one response is withheld for each request that came in, heartbeats included. The
+//! caller must bound how many requests from a peer may be unanswered.
 
 use lograft_types::{EntryId, HardState, Term, WriteSeq, mark};
 
@@ -21,7 +22,7 @@ use super::{NewEntries, RequestVoteResponse};
 #[derive(Clone, Debug)]
 pub(super) struct Promises {
     hard_state: HardState,
-    /// The write that made the hard state what it is.
+    /// The write that stores the current hard state.
     hard_state_write: WriteSeq,
     last_write: WriteSeq,
     durable: WriteSeq,
@@ -58,7 +59,7 @@ impl Promises {
         self.hard_state_write <= self.durable
     }
 
-    /// Whether term and vote are those that were recovered.
+    /// Whether the term and vote are still those that were recovered.
     pub(super) fn is_as_recovered(&self) -> bool {
         self.hard_state_write == WriteSeq::ZERO
     }
@@ -71,7 +72,7 @@ impl Promises {
         self.last_write.get() - self.durable.get()
     }
 
-    /// The write of this step: the next one if the step has none yet.
+    /// The write of this step. Starts one with the next number if the step has none yet.
     pub(super) fn write<'a>(&mut self, out: &'a mut Effects) -> &'a mut Write {
         out.write.get_or_insert_with(|| {
             self.last_write = self.last_write.next();
@@ -79,12 +80,12 @@ impl Promises {
         })
     }
 
-    /// Changes the term or the vote. Messages that were withheld in an earlier term are never said in it any more:
-    /// requests are dropped, and answers become refusals in the new term.
+    /// Changes the term or the vote. A new term ends the promises of the earlier one: withheld requests are dropped,
+    /// and withheld responses become refusals in the new term.
     pub(super) fn set_hard_state(&mut self, hard_state: HardState, out: &mut Effects) {
         let new_term = hard_state.term != self.hard_state.term;
         assert!(hard_state.term >= self.hard_state.term, "terms do not go back");
-        assert!(new_term || self.hard_state.vote.is_none(), "a vote is not changed within its term");
+        assert!(new_term || self.hard_state.vote.is_none(), "a vote does not change within its term");
         let write = self.write(out);
         write.hard_state = Some(hard_state);
         self.hard_state_write = write.seq;
@@ -95,7 +96,7 @@ impl Promises {
         }
     }
 
-    /// Sends a message that rests on a write, and on the term.
+    /// Sends a message that rests on a write and on the term, once both are durable.
     pub(super) fn send(&mut self, message: Outgoing, rests_on: WriteSeq, out: &mut Effects) {
         let needs = rests_on.max(self.hard_state_write);
         if needs <= self.durable {
@@ -105,11 +106,11 @@ impl Promises {
         }
     }
 
-    /// The log up to and with this write is durable: what waited for it leaves.
+    /// The log is durable up to and including this write: sends the messages that waited for it.
     pub(super) fn persist(&mut self, write: WriteSeq, out: &mut Effects) {
         assert!(
             write <= self.last_write,
-            "write {write} is durable, but the last one is {}",
+            "write {write} was reported durable, but the last write is {}",
             self.last_write
         );
         self.durable = self.durable.max(write);
@@ -120,7 +121,7 @@ impl Promises {
 }
 
 impl Withheld {
-    /// Turns the message into a refusal in a new term. Whether it is to be kept.
+    /// Turns the message into a refusal in a new term. Returns whether to keep it.
     fn refuse(&mut self, term: Term, needs: WriteSeq) -> bool {
         self.needs = needs;
         match &mut self.message {

@@ -1,7 +1,7 @@
-//! Who takes part, and what a majority of them says.
+//! The cluster's configuration, and what its majorities decide.
 //!
-//! While the membership changes, two sets of voters are in force and each must agree for itself (joint consensus, Raft
-//! §6). Everything here knows that; nothing here changes the membership.
+//! While the membership changes, two sets of voters are in force and a majority of each must agree (joint consensus,
+//! Raft §6). This module supports such configurations; nothing here changes the membership.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use lograft_types::NodeId;
 /// The members.
 ///
 /// # Invariants
-/// There is a voter; outgoing voters, if any, are not an empty set.
+/// There is at least one voter. The set of outgoing voters, if present, is not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     voters: BTreeSet<NodeId>,
@@ -18,51 +18,51 @@ pub struct Configuration {
     learners: BTreeSet<NodeId>,
 }
 
-/// What a vote has come to.
+/// The state of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoteResult {
     /// Enough voters said yes.
     Won,
-    /// Enough voters said no for the rest not to matter.
+    /// So many voters said no that the rest cannot matter.
     Lost,
-    /// The voters that have not answered decide.
+    /// The voters that have not answered yet decide.
     Pending,
 }
 
 impl Configuration {
-    /// Only voters.
+    /// A configuration with voters only.
     ///
     /// # Panics
     /// Without voters.
     pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Self {
         let voters: BTreeSet<_> = voters.into_iter().collect();
-        assert!(!voters.is_empty(), "a cluster has a voter");
+        assert!(!voters.is_empty(), "a cluster has at least one voter");
         Self { voters, outgoing: None, learners: BTreeSet::new() }
     }
 
-    /// The same with a second set of voters, whose majority is needed too.
+    /// The same configuration with a second set of voters, whose majority must agree too.
     ///
     /// # Panics
     /// Without outgoing voters.
     #[must_use]
     pub fn with_outgoing(self, outgoing: impl IntoIterator<Item = NodeId>) -> Self {
         let outgoing: BTreeSet<_> = outgoing.into_iter().collect();
-        assert!(!outgoing.is_empty(), "a joint configuration has outgoing voters");
+        assert!(!outgoing.is_empty(), "a joint configuration has at least one outgoing voter");
         Self { outgoing: Some(outgoing), ..self }
     }
 
-    /// The same with members that receive the log and do not vote.
+    /// The same configuration with members that receive the log but do not vote.
     #[must_use]
     pub fn with_learners(self, learners: impl IntoIterator<Item = NodeId>) -> Self {
         Self { learners: learners.into_iter().collect(), ..self }
     }
 
-    /// All who receive the log, in order.
+    /// All nodes that receive the log, in order.
     pub fn members(&self) -> BTreeSet<NodeId> {
         self.voter_sets().flatten().chain(&self.learners).copied().collect()
     }
 
-    /// All who vote, in either set, in order.
+    /// All voters of either set, in order.
     pub fn voters(&self) -> BTreeSet<NodeId> {
         self.voter_sets().flatten().copied().collect()
     }
@@ -72,12 +72,12 @@ impl Configuration {
         self.voter_sets().any(|set| set.contains(&node))
     }
 
-    /// Whether the node takes part at all.
+    /// Whether the node is a member, voting or not.
     pub fn contains(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.contains(&node)
     }
 
-    /// What the votes come to; `None` is a voter that has not answered.
+    /// The state of a vote; `vote_of` returns `None` for a voter that has not answered.
     pub fn vote_result(&self, vote_of: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         let results = self.voter_sets().map(|set| majority_vote(set, &vote_of));
         results.fold(VoteResult::Won, |joint, result| match (joint, result) {
@@ -114,7 +114,7 @@ fn majority_vote(voters: &BTreeSet<NodeId>, vote_of: impl Fn(NodeId) -> Option<b
 fn majority_reached<T: Ord + Copy>(voters: &BTreeSet<NodeId>, value_of: impl Fn(NodeId) -> T) -> T {
     let mut values: Vec<T> = voters.iter().map(|&voter| value_of(voter)).collect();
     values.sort_unstable();
-    // A majority of n is n/2 + 1 nodes: the values from this place on are theirs.
+    // A majority of n is n/2 + 1 nodes, and exactly that many values are at this position or after it.
     values[(values.len() - 1) / 2]
 }
 

@@ -1,11 +1,11 @@
 //! Linearizable reads without a log entry: ReadIndex (thesis §6.4).
 //!
-//! A read may be served at the commit index of the moment it came in, once two things are known: that no other leader
-//! had taken over by then, which a majority confirms by answering a heartbeat sent afterwards; and that the commit index
-//! is no older than this leader's term, which its own first entry's commit shows.
+//! A read may be served at the commit index of the moment it came in, once two things are known. First, no other
+//! leader had taken over by then: a majority confirms that by answering a heartbeat sent afterwards. Second, the
+//! commit index is up to date with the leader's own term: the commit of its first own entry shows that.
 //!
-//! Rounds of confirmation are numbered and never used again in the life of a core, and answers count only in their
-//! term, so an answer to an old round confirms nothing. No clock is trusted: there are no lease reads.
+//! Rounds of confirmation are numbered, numbers are never reused in the life of a core, and responses count only in
+//! their term. So a response to an old round confirms nothing. No clock is trusted: there are no lease reads.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ pub(super) struct Reads {
 #[derive(Clone, Copy, Debug)]
 struct WaitingRead {
     id: ReadId,
-    /// The round that must be confirmed; it was sent after the read came in.
+    /// The round that must be confirmed. Its heartbeats were sent after the read came in.
     round: u64,
     index: LogIndex,
 }
@@ -36,14 +36,14 @@ impl Reads {
 }
 
 impl Raft {
-    /// Reads came in: a round of confirmation begins. Without leadership they are lost at once.
+    /// Reads came in: starts a round of confirmation. If this node does not lead, the reads are lost at once.
     pub(super) fn read(&mut self, id: ReadId, out: &mut Effects) {
         let Role::Leader(leader) = &mut self.role else {
             out.reads.push(ReadOutcome::Lost { id });
             return;
         };
         self.read_round += 1;
-        // What earlier leaders committed stands before this leader's first entry.
+        // Everything that earlier leaders committed is before this leader's first own entry.
         let index = self.commit.max(leader.first_own());
         if self.commit < index {
             mark!(ReadBeforeFirst);
@@ -53,7 +53,7 @@ impl Raft {
         self.advance_reads(out);
     }
 
-    /// Lets go of the reads that are confirmed.
+    /// Releases the confirmed reads.
     pub(super) fn advance_reads(&mut self, out: &mut Effects) {
         let Role::Leader(leader) = &mut self.role else { return };
         if self.commit < leader.first_own() || leader.reads.waiting.is_empty() {
@@ -73,7 +73,7 @@ impl Raft {
         }
     }
 
-    /// Leadership is lost, and with it every read that waits.
+    /// Leadership is lost, and with it every waiting read.
     pub(super) fn lose_reads(&mut self, out: &mut Effects) {
         if let Role::Leader(leader) = &mut self.role {
             if !leader.reads.waiting.is_empty() {

@@ -1,6 +1,6 @@
-//! The leader's side of the log: its own first entry, proposals, heartbeats, answers, commit (Raft §5.3, §5.4.2).
+//! The leader's side of the log: its own first entry, proposals, heartbeats, responses, commit (Raft §5.3, §5.4.2).
 //!
-//! Entries leave while the leader's own flush runs; it counts itself when told that they are durable (thesis §10.2.1).
+//! The leader sends entries while its own flush runs, and counts itself once its log is durable (thesis §10.2.1).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,13 @@ use super::quorum::VoteResult;
 use super::reads::Reads;
 use super::{Raft, Role};
 
-/// What a leader knows of the others.
+/// A leader's state: what it knows about the others, and the reads that wait.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// All members but the leader.
     peers: BTreeMap<NodeId, Progress>,
-    /// The leader's own first entry. Once it is committed, so is all that was committed before its term (§5.4.2, §8).
+    /// The leader's own first entry. Once it is committed, the commit index covers everything that earlier leaders
+    /// committed (§5.4.2, §8).
     first_own: LogIndex,
     since_heartbeat_ticks: u32,
     pub(super) reads: Reads,
@@ -43,8 +44,8 @@ fn append_to(to: NodeId, request: AppendEntries) -> Outgoing {
 }
 
 impl Raft {
-    /// A majority voted for this node. It begins with an entry of its own term: it may commit nothing older before
-    /// that, and learns by it what is committed.
+    /// A majority voted for this node. It begins with an entry of its own term: it may not commit older entries
+    /// before that one, and its commit shows which entries are committed.
     pub(super) fn lead(&mut self, out: &mut Effects) {
         assert!(self.term_leader.is_none(), "two leaders were elected in one term");
         assert!(self.promises.hard_state_is_durable(), "a leader's term is durable before it leads");
@@ -62,7 +63,7 @@ impl Raft {
         self.send_entries(out);
     }
 
-    /// Appends commands. Without leadership nothing happens: whoever hands them in sees that there is no write.
+    /// Appends commands. If this node does not lead, nothing happens: the caller sees that there is no write.
     pub(super) fn propose(&mut self, sizes_bytes: &[u32], out: &mut Effects) {
         if !self.is_leader() || sizes_bytes.is_empty() {
             return;
@@ -77,7 +78,7 @@ impl Raft {
         self.send_entries(out);
     }
 
-    /// Time passes for a leader: without a majority that answers it steps down; heartbeats become due.
+    /// Time passes for a leader: it steps down if no majority responds; otherwise heartbeats may become due.
     pub(super) fn tick_leader(&mut self, out: &mut Effects) {
         let says = self.says();
         let Role::Leader(leader) = &mut self.role else { return };
@@ -100,7 +101,7 @@ impl Raft {
             for (&to, peer) in &mut leader.peers {
                 out.messages.push(append_to(to, peer.heartbeat_due(&self.log, &self.config, says)));
             }
-            // To those whose pause is over.
+            // The heartbeat ended the pause of some peers.
             self.send_entries(out);
         }
     }
@@ -114,7 +115,7 @@ impl Raft {
         }
     }
 
-    /// A follower's answer.
+    /// A follower's response.
     pub(super) fn append_answered(
         &mut self,
         from: NodeId,
@@ -128,7 +129,7 @@ impl Raft {
         let (term, last) = (self.term(), self.log.last().index);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        // An answer to a request of an earlier term says nothing about this one.
+        // A response to a request of an earlier term says nothing about this one.
         if response.term < term || response.read_round > self.read_round {
             mark!(EarlierTermAck);
             return;
@@ -136,17 +137,17 @@ impl Raft {
         peer.heard(response.read_round);
         let id = response.request_id;
         let news = match response.result {
-            // A claim to entries that were never sent is none.
+            // The peer claims entries that were never sent: ignore it.
             AppendResult::Matched { match_index } | AppendResult::Busy { match_index }
                 if match_index > last =>
             {
                 return;
             }
-            // The entries are durable there.
+            // The entries are durable at the peer.
             AppendResult::Matched { match_index } => peer.matched(id, match_index, &self.log),
-            // Some of them are; it has no room for more.
+            // Some of them are; the peer has no credit for more.
             AppendResult::Busy { match_index } => peer.busy(id, match_index),
-            // Its log is another one from somewhere on: look further back.
+            // The peer's log diverges before the request's entries: look further back.
             AppendResult::Conflict { conflict } => {
                 peer.conflicted(id, conflict, &self.log);
                 false
@@ -160,7 +161,7 @@ impl Raft {
         self.advance_reads(out);
     }
 
-    /// What was on its way to a peer is lost.
+    /// Everything in flight to a peer is lost.
     pub(super) fn link_lost(&mut self, to: NodeId) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(peer) = leader.peers.get_mut(&to)
@@ -169,8 +170,8 @@ impl Raft {
         }
     }
 
-    /// Commits what a majority holds durably, if the last of it is of this term: an entry of an earlier term may be
-    /// held by a majority and still be replaced (§5.4.2, figure 8).
+    /// Commits what a majority holds durably, but only if the last of those entries is of this term: a majority may
+    /// hold an entry of an earlier term and another leader still replace it (§5.4.2, figure 8).
     pub(super) fn advance_commit(&mut self, out: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
         let persisted = self.log.persisted();
@@ -182,7 +183,7 @@ impl Raft {
         };
         let reached = self.configuration.reached(match_of);
         if reached <= self.commit || reached < leader.first_own {
-            // Held durably by a majority of the nodes, and yet another leader may replace it.
+            // A majority holds the entry durably, and yet another leader may replace it.
             if reached > self.commit {
                 mark!(FigureEight);
             }
@@ -195,7 +196,7 @@ impl Raft {
         self.advance_reads(out);
     }
 
-    /// Followers apply what is committed: they are told at once, unless entries on their way tell them.
+    /// Tells a follower of a new commit index at once, so that it can apply, unless a message in flight will tell it.
     fn tell_commit_to(&mut self, to: NodeId, out: &mut Effects) {
         let says = self.says();
         let Role::Leader(leader) = &mut self.role else { return };

@@ -1,9 +1,9 @@
 //! The words that every layer shares: ids, terms, indexes, entries.
 //!
-//! Every number that could be swapped for another is a type of its own, with checked arithmetic and no implicit
-//! conversion between kinds. The [`marks`] of rare branches stand here too, as every layer has some.
+//! Every number that could be confused with another has its own type, with checked arithmetic and no implicit
+//! conversion between kinds. The coverage [`marks`] are here too, because every layer has some.
 //!
-//! Term 0 and index 0 stand before the first: no entry has them. [`EntryId::ORIGIN`] is the position before the first
+//! Terms and indexes start at 1; no entry has term 0 or index 0. [`EntryId::ORIGIN`] is the position before the first
 //! entry of every log.
 
 #![forbid(unsafe_code)]
@@ -15,32 +15,32 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// A node of the cluster. Never 0 in a running node, and never used again for another data directory.
+/// A node of the cluster. Never 0 in a running node, and never reused for another data directory.
 ///
-/// Shown as 16 hexadecimal digits.
+/// Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(u64);
 
 /// A cluster. Nodes of different clusters refuse each other.
 ///
-/// Shown as 16 hexadecimal digits.
+/// Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(u64);
 
-/// A term of Raft (§5.1): at most one leader each. 0 stands before the first election.
+/// A term of Raft (§5.1): each has at most one leader. 0 is the term before the first election.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u64);
 
-/// A position in the log. The first entry has index 1; 0 stands before it.
+/// A position in the log. The first entry has index 1; 0 is the position before it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogIndex(u64);
 
-/// The number of a write to the log: each batch handed to the log has the next one.
+/// The sequence number of a write to the log: each batch handed to the log gets the next one.
 ///
-/// Promises refer to it, never only to an index: the index of an entry that was overwritten says nothing about the
-/// durability of what replaced it.
+/// Promises refer to a write, never only to an index: a flush that covered an index before its entry was overwritten
+/// says nothing about the durability of the replacement.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteSeq(u64);
 
@@ -93,7 +93,7 @@ shown_as!("{}": Term, LogIndex, WriteSeq, Revision);
 macro_rules! counts_up {
     ($($name:ident),+) => {$(
         impl $name {
-            /// The one after this.
+            /// The next number.
             ///
             /// # Panics
             /// At 2^64 − 1, which takes longer to reach than the program can run.
@@ -107,8 +107,8 @@ macro_rules! counts_up {
 
 counts_up!(Term, LogIndex, WriteSeq, Revision);
 
-/// Terms and indexes that come from outside (a peer, a file) stay below this, so that counting on never overflows.
-/// Nobody gets there by counting.
+/// Terms and indexes that come from outside (a peer, a file) must be below this, so that increments cannot overflow.
+/// No node reaches it by counting up.
 pub const MAX_COUNTER: u64 = 1 << 62;
 
 impl Term {
@@ -120,7 +120,7 @@ impl LogIndex {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The one before this, or `None` at 0.
+    /// The previous index, or `None` at 0.
     pub const fn prev(self) -> Option<Self> {
         match self.0.checked_sub(1) {
             Some(index) => Some(Self(index)),
@@ -128,7 +128,7 @@ impl LogIndex {
         }
     }
 
-    /// The index `count` places behind this, or `None` past the end of the numbers.
+    /// The index `count` places after this one, or `None` on overflow.
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match self.0.checked_add(count) {
             Some(index) => Some(Self(index)),
@@ -136,16 +136,16 @@ impl LogIndex {
         }
     }
 
-    /// The index `count` places behind this.
+    /// The index `count` places after this one.
     ///
     /// # Panics
-    /// Past the end of the numbers: check numbers from outside with [`Self::checked_add`].
+    /// On overflow: use [`Self::checked_add`] for numbers from outside.
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {
         self.checked_add(count).expect("a log index does not overflow")
     }
 
-    /// How many places this stands behind `earlier`, or `None` if it stands before it.
+    /// How many places this index is past `earlier`, or `None` if it is before it.
     pub const fn distance_from(self, earlier: Self) -> Option<u64> {
         self.0.checked_sub(earlier.0)
     }
@@ -161,20 +161,20 @@ impl Revision {
     pub const EMPTY_STORE: Self = Self(1);
 }
 
-/// Which entry: two entries with the same id are the same entry, and so is all that stands before them (Log Matching,
-/// Raft §5.3).
+/// Identifies an entry. Two entries with the same id are the same entry, and all entries before them are the same too
+/// (Log Matching, Raft §5.3).
 ///
 /// Ordered as Raft compares logs: by term, then by index (§5.4.1).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
-    /// The term in which the entry was made.
+    /// The term in which the entry was created.
     pub term: Term,
-    /// Where it stands.
+    /// The entry's position in the log.
     pub index: LogIndex,
 }
 
 impl EntryId {
-    /// Before the first entry of every log.
+    /// The position before the first entry of every log.
     pub const ORIGIN: Self = Self { term: Term::ZERO, index: LogIndex::ZERO };
 
     /// An entry's id.
@@ -195,46 +195,46 @@ impl fmt::Debug for EntryId {
     }
 }
 
-/// What an entry's payload is.
+/// What an entry's payload contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// A command of the state machine, as JSON.
     Normal,
-    /// A new leader's first entry: empty, it changes nothing.
+    /// A new leader's first entry. Its payload is empty and it changes nothing.
     NoOp,
-    /// A configuration of the cluster. This version knows it and makes none.
+    /// A configuration of the cluster. This version reads such entries but never writes them.
     Configuration,
 }
 
-/// An entry of the log. The payload is shared, not copied: the same bytes go to the log, to the peers and to the state
-/// machine.
+/// An entry of the log. The payload is shared, not copied: the same bytes go to the log, to the peers and to the
+/// state machine.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which entry.
+    /// The entry's id.
     pub id: EntryId,
-    /// What the payload is.
+    /// What the payload contains.
     pub kind: EntryKind,
-    /// The command as JSON, exactly as the log holds it; empty in a no-op.
+    /// The command as JSON, exactly as stored in the log; empty in a no-op.
     pub payload: Bytes,
 }
 
 impl fmt::Debug for Entry {
-    // A payload holds values, which belong in no log.
+    // A payload contains users' values, which must never be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({:?}, {} bytes)", self.id, self.kind, self.payload.len())
     }
 }
 
-/// What Raft must never forget (§5.1): the term, and the vote given in it.
+/// What a node must never forget (Raft §5.1): its term, and its vote in that term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The latest term that this node has seen.
     pub term: Term,
-    /// Whom this node voted for in that term.
+    /// The candidate that this node voted for in that term.
     pub vote: Option<NodeId>,
 }
 
-/// Who a node is: every message between peers is checked against it.
+/// A node's identity: every message between peers is checked against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
@@ -250,27 +250,28 @@ pub struct Member {
     pub id: NodeId,
     /// Its name.
     pub name: String,
-    /// Where its peers reach it.
+    /// The URLs at which its peers reach it.
     pub peer_urls: Vec<String>,
 }
 
-/// A batch for the log: it becomes durable as a whole, and its number tells when.
+/// A batch for the log. It becomes durable as a whole; its number identifies it when the log reports durability.
 ///
-/// An entry at index i drops what stood at i and everything behind it: this is how a log is replaced from an index on.
+/// Writing an entry at index i drops the old entry at i and everything after it: this is how a conflicting tail of
+/// the log is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogWrite {
     /// The number of this write.
     pub seq: WriteSeq,
     /// A new term or vote, written before the entries.
     pub hard_state: Option<HardState>,
-    /// Entries at consecutive indexes, none of them past the end of the log by more than one.
+    /// Entries at consecutive indexes, starting at most one past the end of the log.
     pub entries: Vec<Entry>,
 }
 
-/// What the core knows of an entry: no payload ever enters it.
+/// What the core knows about an entry. Payloads never enter the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryMeta {
-    /// Which entry.
+    /// The entry's id.
     pub id: EntryId,
     /// The payload's size.
     pub size_bytes: u32,

@@ -1,13 +1,14 @@
-//! Marks of rare branches: a test run tells by them that it came where it claims to come.
+//! Coverage marks: they show that a test run reached the rare branches that it claims to cover.
 //!
-//! A fault that never strikes and a branch that is never taken prove nothing. So the branches that matter are marked
-//! where they are taken, and a long run fails if one of them never was.
+//! A fault that never strikes and a branch that is never taken prove nothing. So the branches that matter carry a
+//! mark, and a long run fails if it never reached one of them.
 //!
-//! In a build with debug assertions a mark counts, for the thread that runs it. In any other build it is nothing at all.
+//! In a build with debug assertions, each mark counts per thread how often it was reached. In any other build a mark
+//! compiles to nothing.
 
 use std::cell::Cell;
 
-/// Counts that this branch was taken, where somebody may want to know.
+/// Counts that this branch was taken, in builds that count marks.
 #[macro_export]
 macro_rules! mark {
     ($mark:ident) => {
@@ -15,7 +16,7 @@ macro_rules! mark {
     };
 }
 
-/// The list of marks, as an enum, as a table and as words.
+/// Defines the marks: the enum, the table of all marks, and their descriptions.
 macro_rules! marks {
     ($($mark:ident: $meaning:literal,)+) => {
         /// A branch that is taken rarely.
@@ -28,7 +29,7 @@ macro_rules! marks {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$mark),+];
 
-            /// What it says when it was reached.
+            /// What it means that this mark was reached.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$mark => $meaning,)+
@@ -41,47 +42,47 @@ macro_rules! marks {
 marks! {
     // Elections.
     VoteKept: "a vote that was cast before a restart is kept: another candidate is refused",
-    VoteRepeated: "a vote is asked for again and given again to the same candidate",
-    CandidateBehind: "a candidate with a log that is behind is refused",
-    StickyVote: "a vote is refused because a leader is heard",
-    LateVoteAnswer: "a voter answers an election that is over",
-    SplitVote: "a candidate's time is over before anybody won",
-    LeaderUnheard: "a leader steps down because no majority answers",
+    VoteRepeated: "a candidate asks again for a vote that it already has, and gets it again",
+    CandidateBehind: "a candidate whose log is behind is refused",
+    StickyVote: "a vote is refused because the voter still hears its leader",
+    LateVoteAnswer: "a response arrives for an election that is over",
+    SplitVote: "a candidate's election timeout passes before anybody wins",
+    LeaderUnheard: "a leader steps down because no majority responds",
     LeaderDeposed: "a leader learns of a higher term",
     StreamLossCampaign: "a follower campaigns early because the leader's stream broke",
-    CampaignInstead: "a voter campaigns in the place of a candidate that is behind it",
+    CampaignInstead: "a voter campaigns in place of a candidate whose log is behind its own",
     // Replication.
-    SuffixTruncated: "uncommitted entries are dropped for another leader's",
-    StaleAppendKept: "a stale append repeats entries, and what stands behind them stays",
-    OldLeaderAnswered: "a leader of an earlier term is told that its time is over",
-    CommitBounded: "a follower is told of a commit index beyond what it compared, and commits no further",
-    FollowerConflict: "a follower's log does not have what an append follows",
+    SuffixTruncated: "uncommitted entries are replaced by another leader's",
+    StaleAppendKept: "a stale append repeats entries, and the entries after them are kept",
+    OldLeaderAnswered: "a leader of an earlier term is told that it was deposed",
+    CommitBounded: "an append's commit index is past the entries it compared, and the follower commits no further",
+    FollowerConflict: "a follower's log lacks the entry that an append follows",
     FigureEight: "an earlier term's entry is on a majority, and is not committed by counting (figure 8)",
-    EarlierTermAck: "an answer to a request of an earlier term is ignored",
-    StaleAck: "an answer from before the last probe is ignored",
+    EarlierTermAck: "a response to a request of an earlier term is ignored",
+    StaleAck: "a response to a request sent before the last probe is ignored",
     DurableAckWaits: "an acknowledgement waits for the flush of an entry that an earlier append brought",
-    Unanswered: "what was sent is not answered for an election timeout: probe again",
-    BusyFollower: "a follower has no room for entries",
-    PromiseBroken: "a promise that waited for the disk becomes a refusal, as the term has moved on",
-    RequestDropped: "a request that waited for the disk is never sent, as the term has moved on",
-    LateFlush: "a flush ends whose entries were overwritten meanwhile",
+    Unanswered: "nothing sent to a peer is answered for an election timeout: probe again",
+    BusyFollower: "a follower has no credit for entries",
+    PromiseBroken: "a promise that waited for the disk becomes a refusal, because the term has moved on",
+    RequestDropped: "a request that waited for the disk is never sent, because the term has moved on",
+    LateFlush: "a flush completes after its entries were overwritten",
     // Requests.
-    ReadBeforeFirst: "a read waits for the leader's first own entry to be committed",
+    ReadBeforeFirst: "a read waits for the commit of the leader's first own entry",
     ReadLost: "a read index is lost with its leader",
     WaiterReplaced: "a waiter's entry was replaced by another leader's",
-    WriteExpired: "a write's time is over while it is in the log: its outcome is unknown",
+    WriteExpired: "a write times out while it is in the log: its outcome is unknown",
     ForwardLost: "a forwarded write is lost with its link: its outcome is unknown",
-    AskedAgain: "a request that the leader did not take is asked again",
+    AskedAgain: "a request that the leader did not accept is sent again",
     LogFull: "a write is refused because the disk is full",
     EntriesLoaded: "committed entries are read back from the log to be applied",
-    AppendClipped: "an append is cut down to the room that the log has",
+    AppendClipped: "an append is cut down to the credit that the log has",
     // The disk.
     TornTail: "a torn write is cut from the end of the log",
-    RollEnded: "a crash came after a segment's end and before the next one's start",
+    RollEnded: "a crash came after the end of a segment and before the start of the next one",
     RollStarted: "a crash came while the first record of the next segment was written",
-    UnfinishedSegment: "a crash left a segment whose preparation was not finished",
-    SegmentRolled: "the log rolls into its next segment",
-    StartNotSynced: "a crash came before the log's first segment was begun",
+    UnfinishedSegment: "a crash left a partly prepared segment",
+    SegmentRolled: "the log rolls over to its next segment",
+    StartNotSynced: "a crash came before the log's first segment was started",
 }
 
 /// Whether this build counts marks.

@@ -36,7 +36,8 @@ fn commands_stand_as_one_object_in_a_fixed_order() {
             "{\"command\":\"SET\",\"key\":\"k\",\"value\":\"é ☃ 😀 \u{7f}\"}",
         ),
         (set(b"k", b"a \"b\"\n of text", None), r#"{"command":"SET","key":"k","value":"a \"b\"\n of text"}"#),
-        // A control character without a short escape takes six bytes; here there is room for them.
+        // A control character without a short escape takes six bytes; in a long text that is still shorter than
+        // base64.
         (
             set(b"k", b"a long text with one \x1f", None),
             r#"{"command":"SET","key":"k","value":"a long text with one \u001f"}"#,
@@ -55,11 +56,14 @@ fn commands_stand_as_one_object_in_a_fixed_order() {
 
 #[test]
 fn every_byte_of_text_survives() {
-    // Long enough that the escapes are not outdone by base64.
+    // Long enough that the escaped text is shorter than base64.
     for byte in 0..128_u8 {
         let text = [b"thirty bytes of ordinary text: ", &[byte][..]].concat();
         let json = set(&text, &text, None).encode();
-        assert!(std::str::from_utf8(&json).is_ok_and(|json| !json.contains("64")), "{byte} stands as text");
+        assert!(
+            std::str::from_utf8(&json).is_ok_and(|json| !json.contains("64")),
+            "{byte} is written as text"
+        );
         assert_eq!(Command::decode(&json), Ok(set(&text, &text, None)), "{byte}");
     }
 }
@@ -72,7 +76,7 @@ fn other_hands_may_write_other_orders_blanks_and_escapes() {
             r#"{"command":"S\u0045T","key":"\u0000\/","value":"\ud83d\ude00"}"#,
             set(b"\0/", "😀".as_bytes(), None),
         ),
-        // Bytes that are text may stand as base64 all the same.
+        // Text may also be given as base64.
         (r#"{"command":"DELETE","key64":"aw=="}"#, delete(b"k", None)),
         (r#"{"command":"SET","key":"k","value64":""}"#, set(b"k", b"", None)),
         (r#"{"command":"SET","key":"k","value":"v","if_mod_revision":null}"#, set(b"k", b"v", None)),
@@ -133,7 +137,8 @@ fn what_is_wrong_is_said() {
 
 #[test]
 fn broken_base64_is_refused() {
-    // Blanks, no padding, too much of it, the alphabet for URLs, bits that are lost, a text in between.
+    // A blank, no padding, too much padding, the URL-safe alphabet, lost trailing bits, padding in the middle, and so
+    // on.
     for base64 in ["a w=", "aw", "aw===", "_wA=", "ax==", "aw==aw==", "a", "=", "\u{e9}"] {
         let json = serde_json::json!({"command": "DELETE", "key64": base64}).to_string();
         let error = Command::decode(json.as_bytes());
@@ -185,11 +190,11 @@ fn odd_json_is_refused_in_words() {
     }
     let not_utf8 = b"{\"command\":\"SET\",\"key\":\"\xff\",\"value\":\"v\"}";
     assert!(matches!(Command::decode(not_utf8), Err(CommandError::Malformed { .. })));
-    // A torn entry is no unknown command.
+    // A torn entry is malformed, not an unknown command.
     assert!(malformed_reason(r#"{"command":"CAS","key":"k""#).contains("EOF"));
 }
 
-/// Bytes of every sort: anything, ordinary text, and text that is mostly escapes.
+/// Bytes of every sort: arbitrary bytes, arbitrary text, ordinary text, and text that is mostly escapes.
 fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
     let escapes = prop::sample::select(b"\0\x01\x08\t\n\x1f\"\\/au".to_vec());
     prop_oneof![
@@ -216,7 +221,7 @@ fn commands() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    /// What was encoded is read again as it was, and never is longer than it may be.
+    /// A command survives its encoding, and the encoding is never longer than promised.
     #[test]
     fn round_trip(command in commands()) {
         let json = command.encode();
@@ -227,10 +232,10 @@ proptest! {
         };
         prop_assert!(json.len() <= Command::max_encoded_bytes(command.key().len(), value_len));
         let parsed: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(&json);
-        prop_assert!(parsed.is_ok(), "it is JSON for others too");
+        prop_assert!(parsed.is_ok(), "other parsers read it as JSON too");
     }
 
-    /// Bytes from a disk or a peer never do worse than an error.
+    /// Whatever bytes come from a disk or a peer, decoding at worst returns an error.
     #[test]
     fn anything_may_be_decoded(
         json in prop::collection::vec(any::<u8>(), 0..200),
@@ -250,7 +255,8 @@ proptest! {
 
 #[test]
 fn the_longest_frame_is_the_longest() {
-    // Two bytes that are no text, and the largest revision: nothing is left of the bound but DELETE's three letters.
+    // Bytes that are not text and the largest revision reach the bound, except for the three letters that DELETE is
+    // longer than SET.
     let json = set(b"\xff\xff", b"\xff\xff", Some(u64::MAX)).encode();
     assert_eq!(json.len() + "DELETE".len() - "SET".len(), Command::max_encoded_bytes(2, 2));
 }

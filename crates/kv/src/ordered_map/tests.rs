@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Panics where the tree breaks an invariant; returns how many pairs are below the node.
+/// Panics if the tree breaks an invariant. Returns the number of pairs below the node, and its height.
 fn check(node: &Node<u64>, lower: Option<&[u8]>, upper: Option<&[u8]>, is_root: bool) -> (usize, usize) {
     assert!(node.slots() <= MAX_SLOTS, "{} slots", node.slots());
     match node {
@@ -29,7 +29,7 @@ fn check(node: &Node<u64>, lower: Option<&[u8]>, upper: Option<&[u8]>, is_root: 
                     check(&children[at].1, lower, upper, false)
                 })
                 .collect();
-            assert!(below.iter().all(|(_, depth)| *depth == below[0].1), "leaves at one depth");
+            assert!(below.iter().all(|(_, depth)| *depth == below[0].1), "leaves are at the same depth");
             (below.iter().map(|(pairs, _)| pairs).sum(), below[0].1 + 1)
         }
     }
@@ -43,7 +43,7 @@ fn assert_same(map: &OrderedMap<u64>, model: &BTreeMap<Vec<u8>, u64>) {
     assert!(pairs.eq(model.iter().map(|(key, value)| (&key[..], value))));
 }
 
-/// The bytes of a number, with those of every seventh cut short so that some keys begin others.
+/// The bytes of a number, cut short for every seventh number so that some keys are prefixes of others.
 fn key(number: u16) -> Vec<u8> {
     let bytes = number.to_be_bytes();
     if number.is_multiple_of(7) { bytes[..1].to_vec() } else { bytes.to_vec() }
@@ -92,7 +92,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// It does what a map of the standard library does, and no change reaches a clone made before.
+    /// The map does what a map of the standard library does, and no change reaches an earlier clone.
     #[test]
     fn agrees_with_a_standard_map_and_keeps_clones_apart(steps in steps()) {
         let mut map = OrderedMap::default();
@@ -113,7 +113,7 @@ proptest! {
         }
     }
 
-    /// Every start, whether the key is there or not, finds the pairs behind it.
+    /// A range from any start, whether that key exists or not, yields the pairs from there on.
     #[test]
     fn a_range_starts_where_it_should(
         numbers in prop::collection::btree_set(0_u16..2000, 0..500),

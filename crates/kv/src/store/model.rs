@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Command, Effect, KeyValue, Outcome, Page, Revision, Store, Versioned, pair_hash, state_hash};
 
 impl Store {
-    /// The hash computed anew, from what the store shows of itself.
+    /// The hash, computed anew from what the store lists.
     pub(in super::super) fn hash_anew(&self) -> u128 {
         let all = self.list(b"", b"", u32::MAX, usize::MAX, false);
         let sum =
@@ -16,7 +16,7 @@ impl Store {
     }
 }
 
-/// The store as one would write it on a board.
+/// The simplest possible store.
 #[derive(Default)]
 pub(in super::super) struct Model {
     map: BTreeMap<Bytes, Versioned>,

@@ -35,7 +35,7 @@ fn versioned(value: &str, create: u64, modified: u64, version: u64) -> Versioned
 impl Store {
     /// Applies a command at the next index, the way a node does.
     fn run(&mut self, command: &Command) -> Outcome {
-        self.apply(self.applied.next(), &command.encode()).expect("a command of ours is understood")
+        self.apply(self.applied.next(), &command.encode()).expect("an encoded command can be applied")
     }
 }
 
@@ -83,7 +83,7 @@ fn a_delete_takes_a_revision_only_if_there_was_a_key() {
     let prev = Some(versioned("0123456789", 2, 2, 1));
     assert_eq!(gone, Outcome { revision: Revision::new(3), effect: Effect::Deleted { prev } });
     assert!(store.is_empty());
-    // A key that comes back begins anew.
+    // A key that is created again starts over.
     store.run(&set("a", "2"));
     assert_eq!(store.get(b"a"), Some(&versioned("2", 4, 4, 1)));
 }
@@ -132,7 +132,7 @@ fn an_entry_that_is_no_known_command_changes_nothing() {
         Err("log entry 2 cannot be applied: unknown command \"CAS\": written by a newer version of the program?"
             .to_owned())
     );
-    assert!(store.apply(index, b"").is_err(), "an empty payload is no command");
+    assert!(store.apply(index, b"").is_err(), "an empty payload is not a command");
     assert_eq!(store.applied(), LogIndex::new(1));
     assert_eq!(store.state_hash(), before);
 }
@@ -166,16 +166,16 @@ fn a_list_is_bytewise_and_keeps_to_its_prefix() {
     assert_eq!(keys_of(&list("", "")), ["B", "a", "a/", "a/10", "a/2", "a0", "b", "é"]);
     assert_eq!(keys_of(&list("a/", "")), ["a/", "a/10", "a/2"]);
     assert_eq!(keys_of(&list("a/", "a/10")), ["a/2"]);
-    assert_eq!(keys_of(&list("a/", "a/1")), ["a/10", "a/2"], "a start that is no key");
+    assert_eq!(keys_of(&list("a/", "a/1")), ["a/10", "a/2"], "a start that is not a key");
     assert_eq!(keys_of(&list("a/", "a/")), ["a/10", "a/2"], "the prefix is a key itself");
     assert_eq!(keys_of(&list("a/", "B")), ["a/", "a/10", "a/2"], "a start before the prefix");
-    assert_eq!(list("a/", "b"), Page::default(), "a start behind the prefix");
+    assert_eq!(list("a/", "b"), Page::default(), "a start after the prefix");
     assert_eq!(list("c", ""), Page::default());
 }
 
 #[test]
 fn a_page_ends_at_its_limits_and_says_exactly_whether_there_is_more() {
-    // Four pairs of 12 bytes each, and one behind the prefix.
+    // Four pairs of 12 bytes each, and one that sorts after the prefix.
     let store = store_of(&["k1", "k2", "k3", "k4", "x1"]);
     let page = |limit, max_bytes| {
         let page = store.list(b"k", b"", limit, max_bytes, false);
@@ -188,16 +188,12 @@ fn a_page_ends_at_its_limits_and_says_exactly_whether_there_is_more() {
     assert_eq!(page(100, 35), (2, true));
     assert_eq!(page(100, 48), (4, false));
     assert_eq!(page(100, 47), (3, true));
-    assert_eq!(page(100, 0), (1, true), "one pair is always answered");
+    assert_eq!(page(100, 0), (1, true), "one pair is always returned");
     assert_eq!(page(0, 1000), (0, true));
     let rest = store.list(b"k", b"k3", 100, 0, false);
     assert_eq!((keys_of(&rest), rest.more), (vec!["k4"], false));
     let keys = store.list(b"k", b"", 100, 8, true);
-    assert_eq!(
-        (keys_of(&keys), keys.more),
-        (vec!["k1", "k2", "k3", "k4"], false),
-        "values count for nothing"
-    );
+    assert_eq!((keys_of(&keys), keys.more), (vec!["k1", "k2", "k3", "k4"], false), "values do not count");
     assert_eq!(keys.items[1].stored, versioned("", 3, 3, 1));
 }
 
@@ -221,7 +217,7 @@ fn what_is_stored_keeps_no_larger_buffer_alive() {
     let command = Command::Set { key: buffer.slice(..3), value: buffer.slice(3..10), if_mod_revision: None };
     store.apply_command(LogIndex::new(1), &command);
     drop(command);
-    assert!(buffer.try_into_mut().is_ok(), "the buffer is nobody else's");
+    assert!(buffer.try_into_mut().is_ok(), "nothing else holds the buffer");
 }
 
 #[test]
@@ -250,13 +246,13 @@ fn the_hash_depends_on_the_state_not_on_the_entries_that_made_it() {
     assert_eq!(detour.state_hash(), direct.state_hash());
 }
 
-/// Nodes of different versions compare their hashes: this value never changes.
+/// Nodes of different versions compare their hashes: this value must never change.
 #[test]
 fn the_hash_is_the_same_for_ever() {
     assert_eq!(format!("{:032x}", store_of(&["a", "b"]).state_hash()), "1f5469a413a08d4dab82cbfcf044b79b");
 }
 
-/// Commands on few keys, so that they meet.
+/// Commands on a few keys, so that they touch the same ones.
 fn history() -> impl Strategy<Value = Vec<Command>> {
     let key =
         || prop::sample::select(vec!["a", "a/", "a/b", "ab", "b", "\0", "\u{10ffff}", "zz"]).prop_map(bytes);
@@ -284,7 +280,7 @@ proptest! {
         for command in &history {
             prop_assert_eq!(store.run(command), model.run(command));
             prop_assert_eq!(store.get(command.key()), model.get(command.key()));
-            prop_assert_eq!(store.state_hash(), store.hash_anew(), "the running hash is that of the map");
+            prop_assert_eq!(store.state_hash(), store.hash_anew(), "the running hash matches the map");
         }
         prop_assert_eq!(store.len(), model.len());
         let (prefix, after) = (prefix.as_bytes(), after.as_bytes());
@@ -294,8 +290,8 @@ proptest! {
         );
     }
 
-    /// The same log gives the same state on every node: on one that was cloned on the way (which makes the map copy
-    /// nodes at other moments), and on one that takes commands as they were before they were encoded.
+    /// The same log gives the same state on every node, including one whose store was cloned on the way (which makes
+    /// the map copy nodes at other moments) and one that applies commands as they were before they were encoded.
     #[test]
     fn pitfall_55_the_same_log_gives_the_same_hash_at_every_index(history in history(), clone_at in 0..60_usize) {
         let mut plain = Store::new();

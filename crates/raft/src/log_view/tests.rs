@@ -10,7 +10,7 @@ fn entry(term: u64, index: u64) -> EntryMeta {
     EntryMeta { id: id(term, index), size_bytes: 10 }
 }
 
-/// Entries behind the log start 5@2.
+/// Entries after the log start 5@2.
 fn log(terms: &[u64]) -> LogView {
     LogView::new(id(2, 5), terms.iter().zip(6..).map(|(&term, index)| entry(term, index)))
 }
@@ -47,7 +47,7 @@ fn messages_are_filled_within_both_bounds() {
     assert_eq!(indexes(8, 9, 99), [(8, 3), (9, 4)]);
     assert_eq!(indexes(6, 2, 99), [(6, 2), (7, 3)]);
     assert_eq!(indexes(7, 9, 25), [(7, 3), (8, 3)]);
-    assert_eq!(indexes(9, 9, 1), [(9, 4)], "a large entry still goes, alone");
+    assert_eq!(indexes(9, 9, 1), [(9, 4)], "a large entry is still sent, alone");
     assert_eq!(indexes(10, 9, 99), []);
 }
 
@@ -68,7 +68,7 @@ fn pitfall_21_a_flush_says_nothing_of_what_came_in_the_place_of_its_entries() {
     assert_eq!(log.durable_with(LogIndex::new(7)), WriteSeq::ZERO);
 }
 
-/// What a log and its disk do.
+/// A step of a log or its disk.
 #[derive(Clone, Debug)]
 enum Act {
     Append(u64),
@@ -85,7 +85,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Against a model that remembers for each entry which write brought it.
+    /// Compares the log with a model that remembers which write brought each entry.
     #[test]
     fn the_log_agrees_with_a_list(acts in prop::collection::vec(act(), 0..40)) {
         let mut log = LogView::new(EntryId::ORIGIN, []);

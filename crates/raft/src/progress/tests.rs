@@ -49,7 +49,7 @@ fn a_probe_has_one_request_on_its_way() {
     assert_eq!(indexes(probe), [2, 3]);
     assert_eq!(progress.next_append(&log, &config(), SAYS), None);
     let again = progress.heartbeat_due(&log, &config(), SAYS);
-    assert_eq!((again.prev, again.entries.len()), (id(1, 1), 0), "again, without what the disk must take");
+    assert_eq!((again.prev, again.entries.len()), (id(1, 1), 0), "the same probe, without its entries");
 }
 
 #[test]
@@ -57,16 +57,16 @@ fn a_replicating_peer_is_sent_entries_ahead_of_its_answers_within_bounds() {
     let log = log(&[1; 9]);
     let mut progress = replicating(1, &log);
     assert_eq!(indexes(progress.next_append(&log, &config(), SAYS)), [2, 3]);
-    let second = progress.next_append(&log, &config(), SAYS).expect("room for a second");
-    assert_eq!(progress.next_append(&log, &config(), SAYS), None, "two messages are on their way");
+    let second = progress.next_append(&log, &config(), SAYS).expect("a second message is allowed");
+    assert_eq!(progress.next_append(&log, &config(), SAYS), None, "two messages are in flight");
     assert_eq!(progress.in_flight(), (2, 40));
-    // The answer to the second covers the first.
+    // The response to the second covers the first.
     progress.matched(second.request_id, index(5), &log);
     assert_eq!(progress.in_flight(), (0, 0));
 
     let tight = Config { max_inflight_bytes: 20, ..config() };
     assert_eq!(indexes(progress.next_append(&log, &tight, SAYS)), [6, 7]);
-    assert_eq!(progress.next_append(&log, &tight, SAYS), None, "twenty bytes are on their way");
+    assert_eq!(progress.next_append(&log, &tight, SAYS), None, "twenty bytes are in flight");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_answer_to_a_heartbeat_frees_nothing_and_finds_nothing() {
 #[test]
 fn a_conflict_jumps_over_whole_terms() {
     let log = log(&[1, 1, 4, 4, 6, 6]);
-    // The peer's entry, and where to look next: behind the last of ours that is of its term or older.
+    // The peer's entry, and where to look next: after our last entry whose term is at most the peer's.
     let cases = [(id(6, 5), 6), (id(5, 5), 5), (id(2, 4), 3), (id(1, 1), 2), (EntryId::ORIGIN, 1)];
     for (conflict, next) in cases {
         let mut progress = Progress::new(index(7));
@@ -119,7 +119,7 @@ fn a_conflict_always_leads_back_and_never_behind_the_match() {
     assert_eq!(progress.next_index, index(5), "a peer that points ahead");
     let sent = progress.next_append(&log, &config(), SAYS).expect("entries");
     progress.conflicted(sent.request_id, EntryId::ORIGIN, &log);
-    assert_eq!(progress.next_index, index(4), "a peer that points behind what it acknowledged");
+    assert_eq!(progress.next_index, index(4), "a peer that points before what it acknowledged");
 }
 
 #[test]
@@ -188,5 +188,5 @@ fn a_commit_is_told_once_and_only_as_far_as_the_peer_matched() {
     assert_eq!((news.prev, news.commit), (id(1, 3), index(3)));
     assert_eq!(progress.commit_news(&log, says), None);
     let carries = progress.next_append(&log, &config(), says).expect("entries");
-    assert_eq!(carries.commit, index(5), "entries tell it themselves");
+    assert_eq!(carries.commit, index(5), "entries carry it themselves");
 }

@@ -74,13 +74,13 @@ fn when_the_term_moves_on_requests_are_dropped_and_answers_refuse() {
     promises.set_hard_state(hard_state(5, None), &mut next);
     let mut flushed = Effects::default();
     promises.persist(WriteSeq::new(1), &mut flushed);
-    assert_eq!(flushed.messages, [], "term 4 is durable, but it is not the term any more");
+    assert_eq!(flushed.messages, [], "term 4 is durable, but no longer current");
     promises.persist(WriteSeq::new(2), &mut flushed);
     assert_eq!(flushed.messages, [vote_response(5, false)]);
 }
 
 #[test]
-#[should_panic(expected = "a vote is not changed within its term")]
+#[should_panic(expected = "a vote does not change within its term")]
 fn a_vote_is_never_changed() {
     let mut promises = Promises::new(hard_state(3, Some(1)));
     promises.set_hard_state(hard_state(3, Some(2)), &mut Effects::default());

@@ -56,7 +56,7 @@ proptest! {
     ) {
         let vote_of = |node: u64| votes[usize::try_from(node).unwrap()];
         let sets: Vec<_> = [Some(&voters), outgoing.as_ref()].into_iter().flatten().collect();
-        // Could all sets have a majority of yes, if those that were not heard said `open`?
+        // Would all sets have a majority of yes if the voters that have not answered said `open`?
         let carried = |open: bool| {
             let yes = |majority: &BTreeSet<u64>| majority.iter().all(|&v| vote_of(v).unwrap_or(open));
             sets.iter().all(|set| majorities(set).iter().any(yes))
@@ -76,7 +76,7 @@ fn learners_take_part_and_do_not_vote() {
     let configuration = Configuration::new([1, 2].map(NodeId::new)).with_learners([NodeId::new(3)]);
     assert!(configuration.contains(NodeId::new(3)));
     assert!(!configuration.is_voter(NodeId::new(3)));
-    assert!(!configuration.contains(NodeId::new(4)), "who is neither takes no part");
+    assert!(!configuration.contains(NodeId::new(4)), "a node that is neither is no member");
     assert_eq!(configuration.members().len(), 3);
     let only_the_learner = |node: NodeId| Some(node == NodeId::new(3));
     assert_eq!(configuration.vote_result(only_the_learner), VoteResult::Lost);
@@ -92,7 +92,7 @@ fn both_sets_of_a_joint_configuration_must_agree() {
 }
 
 #[test]
-#[should_panic(expected = "a cluster has a voter")]
+#[should_panic(expected = "a cluster has at least one voter")]
 fn a_configuration_without_voters_makes_no_sense() {
     Configuration::new([]);
 }

@@ -1,8 +1,9 @@
 //! A deterministic cluster of cores: messages, flushes and ticks happen when a test says so.
 //!
-//! Each node has a disk that keeps exactly what was flushed. After every step the cluster checks what must always hold:
-//! one leader a term (Raft §5.2), committed entries never change (§5.4), each request is answered at most once, and no
-//! promise runs ahead of the disk. What a step cannot see, the logs of all nodes together, is checked on demand.
+//! Each node has a disk that keeps exactly what was flushed. After every step the cluster checks its invariants: a
+//! term has at most one leader (Raft §5.2), committed entries never change (§5.4), each request is answered at most
+//! once, and no promise is made before the disk has what it rests on. Checks that need the logs of all nodes run on
+//! demand.
 
 mod checks;
 mod journal;
@@ -24,7 +25,7 @@ pub(crate) const LONG: u32 = 2 * TIMEOUT;
 
 pub(crate) struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
-    /// What is on its way, oldest first.
+    /// The messages in flight, oldest first.
     pub(crate) network: VecDeque<Packet>,
     cut: BTreeSet<(NodeId, NodeId)>,
     config: Box<dyn Fn(NodeId) -> Config>,
@@ -34,7 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) reads: BTreeMap<ReadId, ReadOutcome>,
     last_read: u64,
     last_reply: u64,
-    /// Requests that came in, and where.
+    /// Unanswered requests, and the nodes that received them.
     unanswered: BTreeMap<ReplyTo, NodeId>,
     restarts: u64,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Node {
     pub(crate) raft: Raft,
     pub(crate) halted: Option<Halt>,
     crashed: bool,
-    /// Up to here what is committed was compared with what others committed.
+    /// Committed entries up to this index were compared with what other nodes committed.
     checked: u64,
     configuration: Configuration,
     disk: Disk,
@@ -59,7 +60,7 @@ struct Committed {
     seen_in: Term,
 }
 
-/// What a crash leaves.
+/// What survives a crash.
 #[derive(Clone, Default)]
 struct Disk {
     hard_state: HardState,
@@ -165,7 +166,7 @@ impl Cluster {
         );
     }
 
-    /// Gives one node another configuration than the others have; it starts anew.
+    /// Restarts a node with a different configuration than the others have.
     pub(crate) fn reconfigure(&mut self, node: u64, configuration: Configuration) {
         let disk = self.nodes[&id(node)].disk.clone();
         self.start(id(node), configuration, disk);
@@ -179,7 +180,7 @@ impl Cluster {
         self.nodes[&id(node)].halted.as_ref()
     }
 
-    /// Whether a node runs: it has not crashed, and has not halted.
+    /// Whether a node runs: it has neither crashed nor halted.
     pub(crate) fn is_up(&self, node: u64) -> bool {
         self.nodes[&id(node)].is_up()
     }
@@ -205,7 +206,7 @@ impl Cluster {
         alive.map(|(node_id, node)| (node_id.get(), node.raft.term().get())).collect()
     }
 
-    /// Takes a step and carries out its effects; what was written is flushed only by [`Self::persist`].
+    /// Takes a step and carries out its effects. Only [`Self::persist`] flushes what was written.
     pub(crate) fn step(&mut self, node: u64, input: Input) -> Effects {
         let request_entries = match &input {
             Input::Request { request: Request::AppendEntries(append), .. } => append.entries.clone(),
@@ -277,14 +278,14 @@ impl Cluster {
         }
     }
 
-    /// Everything that was written by a node is flushed.
+    /// Flushes everything that a node has written.
     pub(crate) fn persist(&mut self, node: u64) -> bool {
         let Some(state) = self.nodes.get_mut(&id(node)) else { return false };
         let Some(last) = state.unflushed.back().map(|(write, _)| write.seq) else { return false };
         self.persist_through(node, last)
     }
 
-    /// What was written by a node up to and with a write is flushed.
+    /// Flushes what a node has written, up to and including this write.
     pub(crate) fn persist_through(&mut self, node: u64, last: WriteSeq) -> bool {
         let state = self.nodes.get_mut(&id(node)).expect("a node");
         let mut flushed = false;
@@ -296,7 +297,7 @@ impl Cluster {
         flushed
     }
 
-    /// The number of the write that a node has not flushed yet.
+    /// The numbers of the writes that a node has not flushed yet.
     pub(crate) fn unflushed(&self, node: u64) -> Vec<WriteSeq> {
         self.nodes[&id(node)].unflushed.iter().map(|(write, _)| write.seq).collect()
     }
@@ -329,7 +330,7 @@ impl Cluster {
         reply_to
     }
 
-    /// A request comes in from a node, real or made up; the answers that it has at once.
+    /// A request comes in from a node, real or made up. Returns its immediate responses.
     pub(crate) fn request(&mut self, from: u64, to: u64, request: Request) -> Vec<Response> {
         let reply_to = self.next_reply(id(to));
         let effects = self.step(to, Input::Request { from: id(from), reply_to, request });
@@ -342,7 +343,7 @@ impl Cluster {
         answers.collect()
     }
 
-    /// Delivers everything and flushes everything until nothing is left to do.
+    /// Delivers and flushes everything until nothing is left to do.
     pub(crate) fn settle(&mut self) {
         for _ in 0..10_000 {
             let mut busy = self.deliver_one();
@@ -355,10 +356,10 @@ impl Cluster {
                 return;
             }
         }
-        panic!("the cluster does not come to rest");
+        panic!("the cluster does not settle");
     }
 
-    /// Delivers everything; nothing is flushed.
+    /// Delivers everything without flushing anything.
     pub(crate) fn deliver_all(&mut self) {
         for _ in 0..10_000 {
             if !self.deliver_one() {
@@ -368,12 +369,12 @@ impl Cluster {
         panic!("the messages do not end");
     }
 
-    /// Time passes for all, and everything settles after each tick.
+    /// Time passes for all nodes; everything settles after each tick.
     pub(crate) fn run(&mut self, ticks: u32) {
         self.run_only(&self.ids(), ticks);
     }
 
-    /// Time passes for some nodes only.
+    /// Time passes for these nodes only; everything settles after each tick.
     pub(crate) fn run_only(&mut self, nodes: &[u64], ticks: u32) {
         for _ in 0..ticks {
             for &node in nodes {
@@ -383,7 +384,7 @@ impl Cluster {
         }
     }
 
-    /// Nobody hears anybody for an election timeout; what was on its way is lost.
+    /// No node hears from another for an election timeout, and everything in flight is lost.
     pub(crate) fn lose_contact(&mut self) {
         for node in self.ids() {
             self.tick(node, TIMEOUT);
@@ -391,13 +392,13 @@ impl Cluster {
         self.network.clear();
     }
 
-    /// All lose contact, and then this node is the first to campaign. Settles.
+    /// All nodes lose contact, then this one is the first to campaign and is elected. Everything settles.
     pub(crate) fn elect(&mut self, node: u64) {
         self.win(node);
         self.settle();
     }
 
-    /// All lose contact, and then this node asks for pre-votes.
+    /// All nodes lose contact, then this one is the first to ask for pre-votes.
     pub(crate) fn start_campaign(&mut self, node: u64) {
         self.lose_contact();
         for _ in 0..LONG {
@@ -409,7 +410,7 @@ impl Cluster {
         assert_eq!(self.ids().len(), 1, "node {node} did not campaign");
     }
 
-    /// Proposes so many commands.
+    /// Proposes this many commands.
     pub(crate) fn propose(&mut self, node: u64, count: usize) -> Effects {
         self.step(node, Input::Propose { sizes_bytes: vec![10; count] })
     }
@@ -422,7 +423,7 @@ impl Cluster {
         read
     }
 
-    /// Messages from one node to another are lost.
+    /// Messages from one node to another are lost from here on.
     pub(crate) fn cut_one_way(&mut self, from: u64, to: u64) {
         self.cut.insert((id(from), id(to)));
     }
@@ -445,7 +446,7 @@ impl Cluster {
         self.cut.clear();
     }
 
-    /// A node dies, and with it what it did not flush.
+    /// A node crashes and loses everything that it did not flush.
     pub(crate) fn crash(&mut self, node: u64) {
         let state = self.nodes.get_mut(&id(node)).expect("a node");
         state.crashed = true;
@@ -454,20 +455,20 @@ impl Cluster {
         self.unanswered.retain(|_, at| *at != id(node));
     }
 
-    /// A node loses its disk, and starts again as if it were new: Raft does not allow for this.
+    /// A node loses its disk and starts as if it were new. Raft does not tolerate this.
     pub(crate) fn wipe(&mut self, node: u64) {
         self.crash(node);
         let configuration = self.nodes[&id(node)].configuration.clone();
         self.start(id(node), configuration, Disk::default());
     }
 
-    /// A node starts again with what it had flushed.
+    /// A node restarts with what it had flushed.
     pub(crate) fn restart(&mut self, node: u64) {
         let Node { configuration, disk, .. } = self.nodes.remove(&id(node)).expect("a node");
         self.start(id(node), configuration, disk);
     }
 
-    /// A node campaigns and wins; what it says as a leader is still on its way, and not flushed.
+    /// A node campaigns and wins. What it sends and writes as a leader is still in flight and not flushed.
     pub(crate) fn win(&mut self, node: u64) {
         self.start_campaign(node);
         for _ in 0..1000 {
@@ -482,14 +483,14 @@ impl Cluster {
                 busy |= self.persist(node);
             }
             if !busy {
-                // It had to learn the others' term first.
+                // The node had to learn the others' term first.
                 self.tick(node, 1);
             }
         }
         panic!("node {node} was not elected");
     }
 
-    /// A request comes in, and the disk does its part: the answer.
+    /// A request comes in, and the node flushes if it must. Returns the response.
     pub(crate) fn ask(&mut self, from: u64, to: u64, request: Request) -> Response {
         let at_once = self.request(from, to, request);
         if let [answer] = at_once[..] {
@@ -499,11 +500,11 @@ impl Cluster {
         self.persist(to);
         match self.network.pop_back() {
             Some(Packet { message: Message::Response(response), .. }) => response,
-            other => panic!("{other:?} is no answer"),
+            other => panic!("{other:?} is not a response"),
         }
     }
 
-    /// Nothing waits: no request without an answer, no withheld message, nothing in flight.
+    /// Asserts that nothing waits: no unanswered request, no withheld message, nothing in flight.
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.unanswered, BTreeMap::new());
         for (node, state) in &self.nodes {

@@ -1,4 +1,4 @@
-//! How soon a cluster gets on: lost streams, a leader without a majority, slow disks, long logs.
+//! Tests that a cluster makes progress soon: lost streams, a leader without a majority, slow disks, long logs.
 
 use lograft_raft::{AppendResult, Config, Input, ReadOutcome, Request, RequestVote, Response, RoleName};
 use lograft_types::EntryId;
@@ -6,7 +6,7 @@ use lograft_types::EntryId;
 use crate::cluster::{Cluster, LONG, Message, TIMEOUT, id, index, term, test_config};
 use crate::paper::{append, at, granted, heartbeat, matched, result};
 
-/// Node 1 leads, and dies; the others' streams from it end.
+/// Node 1 leads and crashes; its streams to the others end.
 fn leader_dies(cluster: &mut Cluster) {
     cluster.elect(1);
     cluster.crash(1);
@@ -21,7 +21,7 @@ fn a_dead_leaders_lost_streams_elect_another_without_waiting_for_the_timeout() {
         let mut cluster = Cluster::new(size);
         leader_dies(&mut cluster);
         cluster.settle();
-        assert_eq!(cluster.leaders(), [(2, 2)], "of {size}: the first of the others, at once");
+        assert_eq!(cluster.leaders(), [(2, 2)], "{size} nodes: the first of the others is elected at once");
     }
 }
 
@@ -47,7 +47,7 @@ fn a_refusal_by_a_voter_that_has_not_noticed_yet_is_asked_again_soon() {
     cluster.crash(1);
     cluster.step(2, Input::StreamLost { from: id(1) });
     cluster.settle();
-    assert_eq!(cluster.raft(2).role(), RoleName::PreCandidate, "node 3 still believes in its leader");
+    assert_eq!(cluster.raft(2).role(), RoleName::PreCandidate, "node 3 still follows its leader");
     cluster.step(3, Input::StreamLost { from: id(1) });
     cluster.run(5);
     assert_eq!(cluster.leaders().len(), 1);
@@ -63,7 +63,7 @@ fn the_longer_log_campaigns_when_the_shorter_one_asks() {
     cluster.settle();
     cluster.heal();
     cluster.crash(1);
-    // Node 3 would wait half a timeout; node 2, which cannot win, asks at once.
+    // Node 2 asks at once but cannot win. Node 3 would otherwise wait half a timeout.
     cluster.step(3, Input::StreamLost { from: id(1) });
     cluster.step(2, Input::StreamLost { from: id(1) });
     cluster.settle();
@@ -154,7 +154,7 @@ fn heartbeats_are_answered_while_the_disk_is_busy_and_acknowledgements_wait() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.propose(1, 1);
-    // No disk but the leader's works for ten election timeouts.
+    // For ten election timeouts, only the leader's disk works.
     cluster.persist(1);
     for _ in 0..10 * TIMEOUT {
         for node in 1..=3 {
@@ -186,7 +186,7 @@ fn an_append_that_brings_nothing_new_waits_for_the_flush_of_what_it_matched() {
         Message::Request(_) => panic!("{packet:?}"),
     });
     assert_eq!(answers.collect::<Vec<_>>(), [matched(2), matched(2)], "the third waits for another flush");
-    // A heartbeat at what is not durable claims only what is.
+    // A heartbeat that follows an entry that is not durable yet claims only what is durable.
     assert_eq!(result(cluster.request(2, 1, append(1, at(1, 3), &[], 0))[0]), matched(2));
 }
 
@@ -242,7 +242,7 @@ fn a_busy_answer_is_no_loss() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.propose(1, 4);
-    // Node 3 has no room for entries: whoever carries its answers says so.
+    // Node 3 has no credit for entries, and its response says so.
     let refused = |packet: &crate::cluster::Packet| {
         matches!(&packet.message, Message::Request(_)) && packet.to == id(3)
     };

@@ -1,5 +1,5 @@
-//! The protocol core, several of them in one thread: the paper's sentences, its figures, and what has gone wrong
-//! elsewhere.
+//! Tests of the protocol core, with several cores in one thread: the paper's sentences, its figures, and bugs that
+//! other systems had.
 
 mod cluster;
 mod liveness;

@@ -1,4 +1,4 @@
-//! The sentences of the Raft paper (extended version) that a core can be held to, and its figures 7 and 8. Each test
+//! Tests that hold the core to sentences of the Raft paper (extended version), and to its figures 7 and 8. Each test
 //! quotes its sentence.
 
 use lograft_raft::{
@@ -13,7 +13,7 @@ pub(crate) fn at(entry_term: u64, entry_index: u64) -> EntryId {
     EntryId::new(term(entry_term), index(entry_index))
 }
 
-/// A leader's request: entries with these terms, behind `prev`.
+/// A leader's request: entries with these terms, after `prev`.
 pub(crate) fn append(leader_term: u64, prev: EntryId, terms: &[u64], commit: u64) -> Request {
     let ids = terms.iter().zip(prev.index.get() + 1..).map(|(&t, i)| at(t, i));
     Request::AppendEntries(AppendEntries {
@@ -39,14 +39,14 @@ pub(crate) fn vote(candidate_term: u64, last: EntryId) -> Request {
 pub(crate) fn granted(response: Response) -> bool {
     match response {
         Response::RequestVote(vote) => vote.granted,
-        Response::AppendEntries(_) => panic!("an answer to another question"),
+        Response::AppendEntries(_) => panic!("expected a response to a vote request"),
     }
 }
 
 pub(crate) fn result(response: Response) -> AppendResult {
     match response {
         Response::AppendEntries(append) => append.result,
-        Response::RequestVote(_) => panic!("an answer to another question"),
+        Response::RequestVote(_) => panic!("expected a response to an append"),
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn matched(match_index: u64) -> AppendResult {
     AppendResult::Matched { match_index: index(match_index) }
 }
 
-/// Node 1 in a role, in term 1 (a leader or candidate) or 0.
+/// A cluster whose node 1 has this role, in term 1 (leader or candidate) or 0.
 fn in_role(role: RoleName) -> Cluster {
     let mut cluster = Cluster::new(3);
     match role {
@@ -107,8 +107,8 @@ fn section_5_2_a_node_starts_as_a_follower() {
     assert_eq!(cluster.raft(1).commit(), LogIndex::ZERO);
 }
 
-/// §5.2: "Leaders send periodic heartbeats (AppendEntries RPCs that carry no log entries) to all followers in order to
-/// maintain their authority."
+/// §5.2: "Leaders send periodic heartbeats (AppendEntries RPCs that carry no log entries) to all followers in order
+/// to maintain their authority."
 #[test]
 fn section_5_2_a_leader_sends_heartbeats_to_all() {
     let mut cluster = in_role(RoleName::Leader);
@@ -126,8 +126,8 @@ fn section_5_2_a_leader_sends_heartbeats_to_all() {
 
 /// §5.2: "If a follower receives no communication over a period of time called the election timeout, then it assumes
 /// there is no viable leader and begins an election to choose a new leader." And: "To begin an election, a follower
-/// increments its current term and transitions to candidate state. It then votes for itself and issues RequestVote RPCs
-/// in parallel to each of the other servers." Here a majority's pre-vote stands before it.
+/// increments its current term and transitions to candidate state. It then votes for itself and issues RequestVote
+/// RPCs in parallel to each of the other servers." Here a majority must grant a pre-vote first.
 #[test]
 fn section_5_2_a_follower_without_a_leader_begins_an_election() {
     let mut cluster = Cluster::new(3);
@@ -136,14 +136,14 @@ fn section_5_2_a_follower_without_a_leader_begins_an_election() {
     cluster.deliver_all();
     assert_eq!(cluster.raft(1).role(), RoleName::Candidate);
     assert_eq!(cluster.raft(1).hard_state(), HardState { term: term(1), vote: Some(id(1)) });
-    assert!(cluster.network.is_empty(), "nothing is said in a term that is not durable");
+    assert!(cluster.network.is_empty(), "nothing is sent in a term that is not durable");
     cluster.persist(1);
     let asked: Vec<_> = cluster.network.iter().map(|packet| packet.to).collect();
     assert_eq!(asked, [id(2), id(3)]);
 }
 
-/// §5.2: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for the
-/// same term."
+/// §5.2: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for
+/// the same term."
 #[test]
 fn section_5_2_a_majority_of_votes_wins() {
     for (size, votes, wins) in
@@ -168,7 +168,7 @@ fn section_5_2_one_vote_a_term() {
     let mut cluster = Cluster::new(3);
     assert!(granted(cluster.ask(2, 1, vote(1, EntryId::ORIGIN))));
     assert!(!granted(cluster.ask(3, 1, vote(1, EntryId::ORIGIN))));
-    assert!(granted(cluster.ask(2, 1, vote(1, EntryId::ORIGIN))), "the same candidate asks again");
+    assert!(granted(cluster.ask(2, 1, vote(1, EntryId::ORIGIN))), "the same candidate may ask again");
     assert!(granted(cluster.ask(3, 1, vote(2, EntryId::ORIGIN))), "another term");
 }
 
@@ -215,8 +215,9 @@ fn section_5_2_timeouts_are_random_in_their_interval() {
     assert_eq!(seen.len() as u32, TIMEOUT / 2, "all of them occur");
 }
 
-/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each
-/// of the other servers to replicate the entry." They do not wait for the leader's own flush (thesis §10.2.1).
+/// §5.3: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to
+/// each of the other servers to replicate the entry." The RPCs do not wait for the leader's own flush (thesis
+/// §10.2.1).
 #[test]
 fn section_5_3_a_leader_replicates_at_once() {
     let mut cluster = in_role(RoleName::Leader);
@@ -257,7 +258,8 @@ fn section_5_3_a_majority_commits() {
     }
 }
 
-/// §5.3: "This also commits all preceding entries in the leader's log, including entries created by previous leaders."
+/// §5.3: "This also commits all preceding entries in the leader's log, including entries created by previous
+/// leaders."
 #[test]
 fn section_5_3_a_commit_covers_all_that_precedes() {
     for terms in [&[][..], &[2], &[1, 2], &[1]] {
@@ -274,7 +276,8 @@ fn section_5_3_a_commit_covers_all_that_precedes() {
     }
 }
 
-/// §5.3: "Once a follower learns that a log entry is committed, it applies the entry", and it learns it soon.
+/// §5.3: "Once a follower learns that a log entry is committed, it applies the entry". It learns so without waiting
+/// for the next heartbeat.
 #[test]
 fn section_5_3_followers_learn_of_a_commit_without_waiting_for_a_heartbeat() {
     let mut cluster = in_role(RoleName::Leader);
@@ -303,8 +306,8 @@ fn section_5_3_a_follower_checks_the_previous_entry() {
     }
 }
 
-/// §5.3: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and
-/// all that follow it", and "append any new entries not already in the log" (figure 2).
+/// §5.3: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry
+/// and all that follow it", and "append any new entries not already in the log" (figure 2).
 #[test]
 fn section_5_3_a_follower_takes_what_is_new_and_drops_what_conflicts() {
     let cases: [(EntryId, &[u64], &[u64]); 5] = [
@@ -351,7 +354,7 @@ fn figure_7_a_leader_repairs_every_follower() {
 }
 
 /// §5.3: "When rejecting an AppendEntries request, the follower can include the term of the conflicting entry and the
-/// first index it stores for that term": one request a conflicting term, not one an entry.
+/// first index it stores for that term": one request per conflicting term, not one per entry.
 #[test]
 fn section_5_3_a_long_divergence_takes_a_round_a_term() {
     let ours: Vec<u64> = [vec![1; 10], vec![4; 300], vec![6; 300]].concat();
@@ -372,8 +375,8 @@ fn section_5_3_a_long_divergence_takes_a_round_a_term() {
     assert_eq!(cluster.terms(2), cluster.terms(1));
 }
 
-/// §5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate", by the last term
-/// first and the length second.
+/// §5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate": the last terms
+/// are compared first, then the lengths.
 #[test]
 fn section_5_4_1_a_voter_wants_a_log_that_is_up_to_date() {
     let cases = [
@@ -401,8 +404,8 @@ fn section_5_4_1_a_vote_request_carries_the_last_entry() {
     }
 }
 
-/// §5.4.2: "Raft never commits log entries from previous terms by counting replicas. Only log entries from the leader's
-/// current term are committed by counting replicas".
+/// §5.4.2: "Raft never commits log entries from previous terms by counting replicas. Only log entries from the
+/// leader's current term are committed by counting replicas".
 #[test]
 fn section_5_4_2_an_old_entry_is_not_committed_by_counting() {
     let mut cluster = figure_8();
@@ -429,7 +432,7 @@ fn figure_8_d_an_entry_on_a_majority_is_overwritten() {
     assert_eq!(cluster.terms(1)[..3], [1, 3, 5]);
 }
 
-/// Figure 8 (e): S1 has an entry of its own term on a majority: then the old one is committed too, and S5 cannot win.
+/// Figure 8 (e): once an entry of S1's own term is on a majority, the old entry is committed too, and S5 cannot win.
 #[test]
 fn figure_8_e_an_entry_of_the_own_term_commits_the_old_one() {
     let mut cluster = figure_8();
@@ -453,7 +456,7 @@ fn figure_8() -> Cluster {
     Cluster::with_config(&[(1, &[1]), (1, &[1]), (1, &[1]), (1, &[1]), (1, &[1])], one_entry_a_message)
 }
 
-/// Figure 8 (a) to (c). S4 and S5 stay out of (c).
+/// Figure 8 (a) to (c). S4 and S5 take no part in (c).
 fn figure_8_until_c(cluster: &mut Cluster) {
     // (a) S1 leads and partially replicates the entry at index 2.
     cluster.win(1);
@@ -466,7 +469,7 @@ fn figure_8_until_c(cluster: &mut Cluster) {
     cluster.persist(5);
     assert_eq!(cluster.terms(5), [1, 3]);
     assert_eq!(cluster.terms(3), [1]);
-    // (c) S5 crashes; S1 restarts, is elected, and goes on with its replication to S3, but not with its own first entry.
+    // (c) S5 crashes; S1 restarts, is elected, and continues to replicate to S3, but not its own first entry.
     cluster.crash(5);
     cluster.restart(1);
     cluster.win(1);
@@ -488,7 +491,7 @@ fn figure_8_until_c(cluster: &mut Cluster) {
     assert_eq!(cluster.terms(3), [1, 2]);
 }
 
-/// §5.5: "Raft RPCs are idempotent": the same request twice changes nothing and is answered alike.
+/// §5.5: "Raft RPCs are idempotent": a repeated request changes nothing and gets the same response.
 #[test]
 fn section_5_5_a_repeated_request_does_no_harm() {
     let mut cluster = Cluster::with_logs(&[(1, &[1]), (1, &[]), (1, &[])]);

@@ -1,17 +1,18 @@
-//! Links that work one way only. In November 2020 such a fault made Cloudflare's etcd elect leader after leader.
+//! Links that work in one direction only. In November 2020 such a fault made Cloudflare's etcd elect leader after
+//! leader.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::cluster::{Cluster, TIMEOUT};
 
-/// Every link from one of so many nodes to another.
+/// Every link from one node to another, in a cluster of this size.
 fn links(size: u64) -> Vec<(u64, u64)> {
     (1..=size).flat_map(|from| (1..=size).filter(move |&to| to != from).map(move |to| (from, to))).collect()
 }
 
-/// Cuts the links whose bit is set, for `first_leader` leading. Where some node has links both ways to a majority, a
-/// leader must come and be able to commit; everywhere terms must come to rest.
+/// Cuts the links whose bit is set, while `first_leader` leads. If some node has links in both directions to a
+/// majority, a leader must emerge and be able to commit. In any case, terms must stop rising.
 fn survives(size: u64, pattern: u64, first_leader: u64) {
     let name = format!("{size} nodes, pattern {pattern:b}, leader {first_leader}");
     let mut cluster = Cluster::new(size);
@@ -33,7 +34,7 @@ fn survives(size: u64, pattern: u64, first_leader: u64) {
     let after = terms(&cluster);
     assert!(after.iter().all(|term| term.get() <= 8), "{name}: runaway terms {after:?}");
     cluster.run(10 * TIMEOUT);
-    assert_eq!(terms(&cluster), after, "{name}: terms do not rest");
+    assert_eq!(terms(&cluster), after, "{name}: terms still rise");
 
     let leaders = cluster.leaders();
     assert!(leaders.len() <= 1, "{name}: leaders {leaders:?}");

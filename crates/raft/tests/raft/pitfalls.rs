@@ -1,5 +1,5 @@
-//! What has gone wrong in systems like this one, as far as a core can do it wrong. The names carry the numbers of the
-//! project's list.
+//! Bugs that systems like this one have had, as far as a core can have them. The tests' names carry the numbers of
+//! the project's list of pitfalls.
 
 use lograft_raft::{
     AppendEntries, AppendEntriesResponse, AppendResult, Config, Configuration, Halt, Input, LogView, NoTerm,
@@ -20,7 +20,7 @@ fn answer_vote(cluster: &mut Cluster, to: u64, from: u64, response: RequestVoteR
     cluster.step(to, Input::Response { from: id(from), response: Response::RequestVote(response) });
 }
 
-/// What a follower says to a leader's latest request.
+/// Node `from` responds to a request of the leader, node 1.
 fn answer_append(cluster: &mut Cluster, from: u64, request_id: u64, answer: AppendResult) {
     let response =
         AppendEntriesResponse { term: cluster.raft(1).term(), request_id, read_round: 0, result: answer };
@@ -41,7 +41,7 @@ fn pitfall_01_a_vote_waits_for_its_flush_and_survives_a_crash() {
     assert_eq!(cluster.request(2, 1, vote(1, EntryId::ORIGIN)), []);
     cluster.crash(1);
     cluster.restart(1);
-    // The grant was never said, so it may be given to another.
+    // The grant was never sent, so the vote may go to another candidate.
     assert!(granted(cluster.ask(3, 1, vote(1, EntryId::ORIGIN))));
     cluster.crash(1);
     cluster.restart(1);
@@ -139,7 +139,7 @@ fn pitfall_08_a_voter_that_hears_its_leader_refuses_and_keeps_its_term() {
         assert_eq!(cluster.raft(voter).term(), term(1));
     }
     let transfer = RequestVote { term: term(9), last: at(1, 9), pre_vote: false, leadership_transfer: true };
-    assert!(granted(cluster.ask(3, 2, Request::RequestVote(transfer))), "its leader asked for it");
+    assert!(granted(cluster.ask(3, 2, Request::RequestVote(transfer))), "its leader asked for the transfer");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn pitfall_12_timeouts_differ_after_a_simultaneous_restart() {
 fn pitfall_13_an_old_entry_on_a_majority_is_not_committed() {
     let mut cluster = Cluster::with_logs(&[(1, &[1, 1]), (1, &[1, 1]), (1, &[1, 1])]);
     cluster.win(1);
-    // A majority is known to hold 1..=2, all of term 1, and nothing of term 2.
+    // A majority is known to hold entries 1..=2, all of term 1, and nothing of term 2.
     for peer in [2, 3] {
         answer_append(&mut cluster, peer, 1, matched(2));
     }
@@ -249,7 +249,7 @@ fn pitfall_19_a_conflict_with_what_is_committed_halts() {
     assert_eq!(cluster.request(3, 1, append(5, at(1, 1), &[5], 0)), []);
     let halt = Halt::CommittedConflict { from: id(3), theirs: at(5, 2), ours: at(1, 2) };
     assert_eq!(cluster.halted(1), Some(&halt));
-    assert_eq!(cluster.terms(1), [1, 1, 1], "nothing is touched");
+    assert_eq!(cluster.terms(1), [1, 1, 1], "the log is untouched");
 }
 
 #[test]
@@ -274,15 +274,15 @@ fn pitfall_20_an_acknowledgement_of_another_time_does_not_count() {
     cluster.propose(1, 2);
     let sent = appends_to(&cluster, 2)[0].request_id;
     cluster.network.clear();
-    // Of an earlier term.
+    // A response of an earlier term.
     let old = AppendEntriesResponse { term: term(0), request_id: sent, read_round: 0, result: matched(3) };
     cluster.step(1, Input::Response { from: id(2), response: Response::AppendEntries(old) });
     assert_eq!(cluster.raft(1).progress(id(2)), Some((index(1), "replicate")));
-    // Of a request from before the link broke.
+    // A response to a request from before the link broke.
     cluster.step(1, Input::LinkLost { to: id(2) });
     answer_append(&mut cluster, 2, sent, matched(3));
     assert_eq!(cluster.raft(1).progress(id(2)), Some((index(1), "probe")));
-    // Of entries that do not exist.
+    // A response that acknowledges entries that do not exist.
     answer_append(&mut cluster, 2, sent + 100, matched(99));
     assert_eq!(cluster.raft(1).progress(id(2)), Some((index(1), "probe")));
 }
@@ -311,13 +311,13 @@ fn pitfall_21_an_older_flush_does_not_make_a_replaced_entry_durable() {
     cluster.request(3, 1, append(2, at(1, 1), &[2], 0));
     let writes = cluster.unflushed(1);
     assert_eq!(writes, [WriteSeq::new(1), WriteSeq::new(2)]);
-    // The flush that began before the replacement ends: index 2 was in it, but not the entry that stands there now.
+    // The flush that began before the replacement completes. It covered index 2, but not the entry that is there now.
     cluster.persist_through(1, writes[0]);
     assert_eq!(cluster.raft(1).persisted_index(), index(1));
     assert!(cluster.network.is_empty());
     cluster.persist_through(1, writes[1]);
     assert_eq!(cluster.raft(1).persisted_index(), index(2));
-    // The completion of the older one once more, late.
+    // The older flush is reported once more, late.
     cluster.step(1, Input::Persisted { write: writes[0] });
     assert_eq!(cluster.raft(1).persisted_index(), index(2));
     assert_eq!(cluster.network.len(), 2);
@@ -338,7 +338,7 @@ fn pitfall_22_a_compacted_index_has_no_term() {
     assert_eq!(raft.term_at(index(10)), Ok(term(3)));
     assert_eq!(raft.term_at(index(13)), Err(NoTerm::Unavailable));
     assert_eq!(raft.commit(), index(10));
-    // A leader with another term at an index that is kept does not match, whatever stands before the log start.
+    // A leader whose term differs at an index that this log holds does not match, whatever came before the log start.
     let request = append(4, at(4, 12), &[4], 0);
     let effects = raft.step(Input::Request { from: id(2), reply_to: lograft_raft::ReplyTo(1), request });
     assert_eq!(effects.committed, None);
@@ -449,7 +449,7 @@ fn pitfall_26_the_smallest_batches_commit_in_order() {
             for node in 1..=3_u64 {
                 let now = cluster.raft(node).commit().get();
                 let before = &mut commit[node as usize - 1];
-                assert!(now >= *before, "commit goes back");
+                assert!(now >= *before, "the commit index goes back");
                 *before = now;
             }
         }
@@ -489,7 +489,10 @@ fn pitfall_47_a_read_waits_for_the_first_commit_of_the_own_term() {
     cluster.win(1);
     let read = cluster.read(1);
     cluster.deliver_all();
-    assert!(!cluster.reads.contains_key(&read), "confirmed, but entries 1 and 2 may be committed or not");
+    assert!(
+        !cluster.reads.contains_key(&read),
+        "leadership is confirmed, but entries 1 and 2 may or may not be committed"
+    );
     cluster.settle();
     assert_eq!(cluster.reads[&read], ReadOutcome::ReadAt { id: read, index: index(3) });
 }
@@ -524,7 +527,7 @@ fn pitfall_48_an_answer_to_an_older_round_confirms_nothing() {
 fn pitfall_49_a_leader_that_was_paused_serves_no_read() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
-    // The leader's clock stands still: to itself it has just been elected.
+    // The leader's clock stops: as far as it can tell, it has just been elected.
     cluster.isolate(1);
     for node in [2, 3] {
         cluster.tick(node, TIMEOUT);
@@ -547,13 +550,13 @@ fn pitfall_53_a_deposed_leader_commits_nothing() {
     cluster.propose(1, 2);
     cluster.persist(1);
     cluster.run(2 * LONG);
-    assert_eq!(cluster.raft(1).role(), RoleName::PreCandidate, "without a majority it stepped down");
+    assert_eq!(cluster.raft(1).role(), RoleName::PreCandidate, "it stepped down without a majority");
     assert_eq!(cluster.raft(1).commit(), index(1));
     let effects = cluster.propose(1, 1);
-    assert_eq!(effects.write, None, "and takes no commands");
+    assert_eq!(effects.write, None, "it takes no commands");
     cluster.heal();
     cluster.run(LONG);
-    assert_eq!(cluster.terms(1), cluster.terms(2), "what it had alone is gone");
+    assert_eq!(cluster.terms(1), cluster.terms(2), "entries that only it had are gone");
 }
 
 #[test]
@@ -561,7 +564,7 @@ fn pitfall_76_a_burst_of_ticks_disturbs_nobody() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
     cluster.tick(3, 10 * TIMEOUT);
-    assert_eq!(cluster.raft(3).term(), term(1), "it asks, and changes nothing");
+    assert_eq!(cluster.raft(3).term(), term(1), "it asks for pre-votes, which change nothing");
     cluster.settle();
     cluster.run(LONG);
     assert_eq!(cluster.leaders(), [(1, 1)]);
@@ -574,7 +577,7 @@ fn pitfall_83_nothing_but_a_pre_vote_leaves_in_a_term_that_is_not_durable() {
     cluster.start_campaign(1);
     cluster.deliver_all();
     assert_eq!(cluster.raft(1).term(), term(2));
-    // Another one asks: even the refusal says a term.
+    // Another candidate asks. Even a refusal carries the term, so it is withheld too.
     assert_eq!(cluster.request(2, 1, vote(2, at(1, 9))), []);
     assert_eq!(cluster.raft(1).withheld_messages(), 3);
     cluster.crash(1);
@@ -582,7 +585,7 @@ fn pitfall_83_nothing_but_a_pre_vote_leaves_in_a_term_that_is_not_durable() {
     assert_eq!(
         cluster.raft(1).hard_state(),
         HardState { term: term(1), vote: None },
-        "as if it had never been"
+        "the crash left no trace of term 2"
     );
     assert!(granted(cluster.ask(2, 1, vote(2, at(1, 9)))));
 }
@@ -593,7 +596,7 @@ fn pitfall_83_votes_that_nobody_has_asked_for_yet_do_not_count() {
     cluster.start_campaign(1);
     cluster.deliver_all();
     assert_eq!((cluster.raft(1).role(), cluster.raft(1).term()), (RoleName::Candidate, term(1)));
-    // Its requests for votes wait for the disk, so these answer nothing.
+    // Its vote requests still wait for the disk, so these responses cannot belong to them.
     for voter in [2, 3, 4] {
         let granted = RequestVoteResponse { term: term(1), granted: true, pre_vote: false };
         answer_vote(&mut cluster, 1, voter, granted);
@@ -613,7 +616,7 @@ fn pitfall_88_a_node_outside_the_configuration_is_obeyed_and_voted_for() {
     assert!(granted(cluster.ask(4, 1, vote(1, EntryId::ORIGIN))));
     assert_eq!(result(cluster.ask(4, 1, append(1, EntryId::ORIGIN, &[1], 1))), matched(1));
     assert_eq!(cluster.raft(1).leader(), Some(id(4)));
-    // Node 1 is gone for good: the new node and two with the older configuration are a majority of four.
+    // Node 1 is gone for good. The new node and two nodes with the older configuration are a majority of four.
     cluster.crash(1);
     cluster.elect(4);
     assert_eq!(cluster.raft(2).leader(), Some(id(4)));

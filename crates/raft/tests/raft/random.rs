@@ -1,5 +1,5 @@
-//! Seeded chaos: loss, delay, duplication, reordering, cuts, crashes, slow disks. The cluster checks safety at each
-//! step; afterwards everything heals and the cluster must get back to work.
+//! Seeded random faults: loss, delay, duplication, reordering, cuts, crashes, slow disks. The cluster checks safety
+//! at each step. Afterwards everything heals, and the cluster must commit again.
 
 use lograft_raft::Input;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -15,7 +15,7 @@ fn pick<T: Copy>(rng: &mut Xoshiro256PlusPlus, from: &[T]) -> T {
     from[rng.next_u32() as usize % from.len()]
 }
 
-/// How much of each fault a seed has: some seeds have none of a kind, others much.
+/// How often each fault occurs, in percent: some seeds have none of a kind, others many.
 struct Faults {
     loss: u32,
     duplicate: u32,

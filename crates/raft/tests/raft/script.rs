@@ -1,7 +1,7 @@
 //! Runs protocol scenarios that a person reads: golden scripts on the in-test cluster.
 //!
-//! `scripts/README.md` says what the commands do. Every command takes place on a [`Cluster`], so everything that it checks at
-//! each step is checked in scripts too; what only all logs together show is checked after each command.
+//! `scripts/README.md` says what the commands do. Every command acts on a [`Cluster`], so scripts have all of its
+//! checks at each step. What needs the logs of all nodes is checked after each command.
 
 mod arguments;
 mod commands;
@@ -16,15 +16,15 @@ use lograft_types::EntryId;
 
 use crate::cluster::{Cluster, Packet};
 
-/// A cluster, and what a script calls things.
+/// A cluster, and the names that a script gives.
 #[derive(Default)]
 pub(crate) struct Script {
     cluster: Option<Cluster>,
-    /// What was proposed, by its place in the log: the core sees no payloads.
+    /// The names of proposed commands, by entry: the core sees no payloads.
     names: BTreeMap<EntryId, String>,
-    /// Messages that are kept on their way.
+    /// Messages that are held back.
     held: Vec<Packet>,
-    /// Of the quorum tables.
+    /// The configuration of the quorum tables.
     configuration: Option<Configuration>,
 }
 

@@ -1,4 +1,4 @@
-//! The golden scripts, a test each, in the order in which `scripts/README.md` tells them.
+//! The golden scripts, one test each, in the order of the course in `scripts/README.md`.
 
 use std::path::{Path, PathBuf};
 
@@ -95,7 +95,7 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/raft/scripts")
 }
 
-/// A script is called like its test, with the section of the paper as the paper writes it: `section_5_4_1_a_voter` is
+/// A script is named like its test, with the section number as in the paper: `section_5_4_1_a_voter` is
 /// `5.4.1-a-voter`.
 fn file_name(test: &str) -> String {
     let Some(rest) = test.strip_prefix("section_") else { return test.replace('_', "-") };
@@ -124,9 +124,9 @@ fn every_script_has_its_test_and_its_place_in_the_course() {
     let course = std::fs::read_to_string(directory().join("README.md")).expect("the course is here");
     let places: Vec<_> = tested.iter().map(|name| (course.find(&format!("({name})")), name)).collect();
     for (place, name) in &places {
-        assert!(place.is_some(), "README.md does not tell of {name}");
+        assert!(place.is_some(), "README.md does not list {name}");
     }
-    assert!(places.is_sorted(), "README.md and the tests have one order");
+    assert!(places.is_sorted(), "README.md and scripts.rs list the scripts in different orders");
     tested.sort();
     assert_eq!(found, tested);
 }

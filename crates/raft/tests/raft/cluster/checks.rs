@@ -1,4 +1,4 @@
-//! What must hold in the cluster, whatever happens.
+//! The invariants of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use lograft_types::{EntryId, HardState};
 use super::{Cluster, Committed, Node, id, index};
 
 impl Cluster {
-    /// What a step may not break.
+    /// Checks the invariants that a single step can break.
     pub(super) fn check(&mut self, node: u64, effects: &Effects) {
         let state = self.nodes.get_mut(&id(node)).expect("a node");
         let raft = &state.raft;
@@ -26,12 +26,12 @@ impl Cluster {
         }
         if let Some(commit) = effects.committed {
             for i in state.checked + 1..=commit.get() {
-                let ours = raft.term_at(index(i)).expect("what is committed is in the log");
+                let ours = raft.term_at(index(i)).expect("a committed entry is in the log");
                 let news = Committed { entry_term: ours, seen_in: raft.term() };
                 let theirs = self.committed.entry(index(i)).or_insert(news);
                 assert_eq!(theirs.entry_term, ours, "another entry was committed at {i}");
             }
-            assert!(state.checked < commit.get(), "commit does not go back");
+            assert!(state.checked < commit.get(), "the commit index does not go back");
             state.checked = commit.get();
         }
         for message in &effects.messages {
@@ -39,14 +39,14 @@ impl Cluster {
         }
     }
 
-    /// If two logs have an entry with the same index and term, they are the same up to it (§5.3).
+    /// If two logs have an entry with the same index and term, the logs are identical up to that entry (§5.3).
     pub(crate) fn assert_logs_match(&self) {
         let mut before: BTreeMap<EntryId, EntryId> = BTreeMap::new();
         for (node, state) in &self.nodes {
             let mut previous = EntryId::ORIGIN;
             for entry in state.entries() {
                 let known = *before.entry(entry).or_insert(previous);
-                assert_eq!(known, previous, "what stands before {entry} at {node} is not what others have");
+                assert_eq!(known, previous, "node {node} has another entry before {entry} than other nodes");
                 previous = entry;
             }
         }
@@ -54,7 +54,8 @@ impl Cluster {
 }
 
 impl Node {
-    /// No message but a pre-vote leaves in a term that is not durable, no vote and no acknowledgement before its flush.
+    /// No message but a pre-vote may leave before its term is durable, and no vote or acknowledgement before its
+    /// flush.
     pub(super) fn check_durable(&self, message: &Outgoing) {
         let durable = self.disk.hard_state;
         match message {
@@ -74,7 +75,7 @@ impl Node {
             Outgoing::Response { response: Response::AppendEntries(append), .. } => {
                 assert_eq!(durable.term, append.term);
                 if let AppendResult::Matched { match_index } = append.result {
-                    let entry_term = self.raft.term_at(match_index).expect("what matched is in the log");
+                    let entry_term = self.raft.term_at(match_index).expect("a matched entry is in the log");
                     let entry = EntryId::new(entry_term, match_index);
                     assert!(self.disk.has(entry), "{entry} was acknowledged before it was durable");
                 }

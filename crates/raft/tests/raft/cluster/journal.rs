@@ -1,4 +1,4 @@
-//! What happened in the cluster, for those who tell it.
+//! A journal of what happened in the cluster, for the scripts' output.
 
 use lograft_raft::{Halt, NewEntries, ReadOutcome, RoleName, Write};
 use lograft_types::{EntryId, EntryMeta, HardState, LogIndex, NodeId, Term};
@@ -8,32 +8,32 @@ use super::{Cluster, Packet};
 /// Something that a step did.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A node's role, its term, or the leader that it knows.
+    /// A node's role, its term, or the leader that it knows changed.
     Changed { node: NodeId, role: RoleName, term: Term, leader: Option<NodeId> },
     /// A node hands a write to its disk.
     Wrote {
         node: NodeId,
         hard_state: Option<HardState>,
         entries: Vec<EntryId>,
-        /// What stood in the log at the place of these entries, and behind.
+        /// The log's earlier entries from the first of these indexes on, which the write replaces.
         dropped: Vec<EntryId>,
     },
-    /// A node knows what is committed.
+    /// A node's commit index rose.
     Committed { node: NodeId, commit: LogIndex },
-    /// A message left a node. If the link is cut it is lost.
+    /// A message left a node. It is lost if the link is cut.
     Sent { packet: Packet, lost: bool },
-    /// What came of a read.
+    /// The outcome of a read.
     Read(ReadOutcome),
     /// A node stopped.
     Halted { node: NodeId, halt: Halt },
 }
 
-/// The events since it was last read.
+/// The events since the journal was last taken.
 #[derive(Default)]
 pub(super) struct Journal(Vec<Event>);
 
 impl Cluster {
-    /// Remembers events from here on.
+    /// Records events from here on.
     pub(crate) fn keep_journal(&mut self) {
         self.journal = Some(Journal::default());
     }

@@ -1,4 +1,4 @@
-//! Reads the arguments of a script's commands.
+//! Parses the arguments of a script's commands.
 
 use std::error::Error;
 
@@ -11,14 +11,15 @@ pub(super) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// `n2` is node 2.
 pub(super) fn node(text: &str) -> Result<u64> {
-    let number = text.strip_prefix('n').ok_or_else(|| format!("'{text}' is no node, such as n1"))?;
+    let number = text.strip_prefix('n').ok_or_else(|| format!("'{text}' is not a node; write n1"))?;
     Ok(number.parse()?)
 }
 
 /// `3@2` is the entry at index 3 of term 2.
 pub(super) fn entry(text: &str) -> Result<EntryId> {
-    let (entry_index, entry_term) =
-        text.split_once('@').ok_or_else(|| format!("'{text}' is no entry, such as 3@2"))?;
+    let (entry_index, entry_term) = text
+        .split_once('@')
+        .ok_or_else(|| format!("'{text}' is not an entry; write 3@2 for index 3 of term 2"))?;
     Ok(EntryId::new(term(entry_term.parse()?), index(entry_index.parse()?)))
 }
 
@@ -46,12 +47,12 @@ pub(super) fn next_node(args: &mut ArgumentConsumer<'_>) -> Result<u64> {
     node(next(args)?)
 }
 
-/// A number, named by its key.
+/// The number given as `key=`.
 pub(super) fn number(args: &mut ArgumentConsumer<'_>, key: &str) -> Result<Option<u64>> {
     Ok(args.take_key(key).map(str::parse).transpose()?)
 }
 
-/// All nodes that are left among the positional arguments.
+/// The remaining positional arguments, as nodes.
 pub(super) fn rest_of_nodes(args: &mut ArgumentConsumer<'_>) -> Result<Vec<u64>> {
     std::iter::from_fn(|| args.next_pos()).map(node).collect()
 }

@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, Event, Message, Packet, id, index, test_config};
 type Args<'a> = ArgumentConsumer<'a>;
 
 impl Script {
-    /// Carries out a command: what its reader sees.
+    /// Carries out a command and returns its output.
     pub(super) fn command(&mut self, name: &str, args: &mut Args<'_>) -> Result<String> {
         match name {
             "cluster" => return self.start(args),
@@ -38,17 +38,18 @@ impl Script {
                 let second = args.next_pos().map(node).transpose()?;
                 self.disturb_nodes(name, first, second)?;
             }
-            _ => return Err("there is no such command".into()),
+            _ => return Err(format!("unknown command '{name}'").into()),
         }
         let events = self.cluster()?.take_journal();
         Ok(render::events(&events, &self.names))
     }
 
     fn cluster(&mut self) -> Result<&mut Cluster> {
-        self.cluster.as_mut().ok_or_else(|| "begin with: cluster SIZE".into())
+        self.cluster.as_mut().ok_or_else(|| "no cluster yet: begin with 'cluster SIZE'".into())
     }
 
-    /// `cluster 3`, or `cluster n1="1 1 2" n2="1" term=2`: the terms of the entries in the logs, and the last known term.
+    /// `cluster 3`, or `cluster n1="1 1 2" n2="1" term=2`: the terms of the entries in the logs, and the last known
+    /// term.
     fn start(&mut self, args: &mut Args<'_>) -> Result<String> {
         let last_term = number(args, "term")?;
         let max_entries = number(args, "max-entries")?;
@@ -80,7 +81,8 @@ impl Script {
         Ok(String::new())
     }
 
-    /// `know n1 n2 voters="n1 n2"`: nodes 1 and 2 start with a configuration of their own, in which only these vote.
+    /// `know n1 n2 voters="n1 n2"`: nodes 1 and 2 restart with a configuration of their own, in which only these
+    /// vote.
     fn know(&mut self, args: &mut Args<'_>) -> Result<String> {
         let voters = nodes(args.take_key("voters").ok_or("voters= is missing")?)?;
         let knowing = rest_of_nodes(args)?;
@@ -92,7 +94,7 @@ impl Script {
         Ok(String::new())
     }
 
-    /// Time, messages, disks.
+    /// Commands for time, messages and disks.
     fn pass(&mut self, name: &str, args: &mut Args<'_>) -> Result<()> {
         match name {
             "tick" => {
@@ -132,7 +134,7 @@ impl Script {
         Ok(())
     }
 
-    /// What nodes and their clients do.
+    /// Commands for nodes and their clients.
     fn act(&mut self, name: &str, args: &mut Args<'_>) -> Result<()> {
         let at = next_node(args)?;
         match name {
@@ -148,7 +150,7 @@ impl Script {
         Ok(())
     }
 
-    /// What goes wrong on the way, and its end.
+    /// Commands that disturb messages in flight, and `heal`.
     fn disturb(&mut self, name: &str, args: &mut Args<'_>) -> Result<()> {
         match name {
             "drop" => drop(self.take_packets(args)?),
@@ -170,7 +172,7 @@ impl Script {
         Ok(())
     }
 
-    /// What goes wrong with nodes and links.
+    /// Commands that disturb nodes and links, and undo it.
     fn disturb_nodes(&mut self, name: &str, first: u64, second: Option<u64>) -> Result<()> {
         let cluster = self.cluster()?;
         match (name, second) {
@@ -193,12 +195,12 @@ impl Script {
             ("link-lost", Some(second)) => {
                 cluster.step(first, Input::LinkLost { to: id(second) });
             }
-            _ => return Err(format!("'{name}' takes other nodes").into()),
+            _ => return Err(format!("wrong number of nodes for '{name}'").into()),
         }
         Ok(())
     }
 
-    /// The messages on their way, or those from a node to another, or those `from=` or `to=` a node.
+    /// Takes the messages in flight: all, those from one node to another, or those `from=` or `to=` a node.
     fn take_packets(&mut self, args: &mut Args<'_>) -> Result<Vec<Packet>> {
         let pair = rest_of_nodes(args)?;
         let (mut from, mut to) = (pair.first().copied(), pair.get(1).copied());
@@ -223,8 +225,8 @@ impl Script {
         Ok(taken)
     }
 
-    /// All lose contact, and this node is the first to ask for pre-votes. The others' roles may change by it as well;
-    /// `status` shows them.
+    /// All nodes lose contact, and this one is the first to ask for pre-votes. The output leaves out the other nodes,
+    /// whose roles may change too; `status` shows them.
     fn campaign(&mut self, args: &mut Args<'_>) -> Result<String> {
         let candidate = next_node(args)?;
         self.cluster()?.start_campaign(candidate);
@@ -237,7 +239,7 @@ impl Script {
     fn propose(&mut self, at: u64, args: &mut Args<'_>) -> Result<()> {
         let names: Vec<_> = std::iter::from_fn(|| args.next_pos()).collect();
         let sizes_bytes = vec![10; names.len()];
-        // The names are wanted when the step's events are shown, so they are known after it.
+        // The entries' ids are known only after the step. Its events are rendered later, so the names come in time.
         let effects = self.cluster()?.step(at, Input::Propose { sizes_bytes });
         let Some(NewEntries::Proposals { first }) = effects.write.map(|write| write.entries) else {
             return Err(format!("n{at} does not lead").into());
@@ -248,7 +250,7 @@ impl Script {
         Ok(())
     }
 
-    /// `hear n1 n2 RequestVote term=4 last=1@1`: n1 receives from n2 what n2 may never have said.
+    /// `hear n1 n2 RequestVote term=4 last=1@1`: n1 receives a message from n2 that n2 may never have sent.
     fn hear(&mut self, at: u64, args: &mut Args<'_>) -> Result<()> {
         let from = next_node(args)?;
         let kind = next(args)?;
@@ -268,7 +270,7 @@ impl Script {
                 let vote = RequestVoteResponse { term: said_term, granted, pre_vote };
                 Message::Response(Response::RequestVote(vote))
             }
-            other => return Err(format!("no message '{other}'").into()),
+            other => return Err(format!("unknown kind of message '{other}'").into()),
         };
         match message {
             Message::Request(request) => {
@@ -281,7 +283,7 @@ impl Script {
         Ok(())
     }
 
-    /// `busy n3 n1`: n3 has no room for the oldest entries on their way from n1.
+    /// `busy n3 n1`: n3 has no credit for the oldest entries in flight from n1.
     fn answer_busy(&mut self, at: u64, args: &mut Args<'_>) -> Result<()> {
         let leader = next_node(args)?;
         let cluster = self.cluster()?;
@@ -290,11 +292,11 @@ impl Script {
                 && packet.to == id(at)
                 && matches!(&packet.message, Message::Request(Request::AppendEntries(append)) if !append.entries.is_empty())
         };
-        let place = cluster.network.iter().position(carries_entries).ok_or("no entries are on their way")?;
+        let place = cluster.network.iter().position(carries_entries).ok_or("no entries are in flight")?;
         let Some(Packet { message: Message::Request(Request::AppendEntries(append)), .. }) =
             cluster.network.remove(place)
         else {
-            return Err("no entries are on their way".into());
+            return Err("no entries are in flight".into());
         };
         let response = AppendEntriesResponse {
             term: append.term,
@@ -327,7 +329,7 @@ impl Script {
         Ok(packets.iter().map(|packet| render::packet(packet, &self.names) + "\n").collect())
     }
 
-    /// `voters n1 n2 n3 outgoing="n3 n4 n5"`: of the quorum tables.
+    /// `voters n1 n2 n3 outgoing="n3 n4 n5"`: sets the configuration of the quorum tables.
     fn voters(&mut self, args: &mut Args<'_>) -> Result<String> {
         let outgoing = args.take_key("outgoing").map(nodes).transpose()?;
         let mut configuration = Configuration::new(rest_of_nodes(args)?.into_iter().map(id));
@@ -338,7 +340,7 @@ impl Script {
         Ok(String::new())
     }
 
-    /// `votes n1=yes n2=no`: who is not named has not answered.
+    /// `votes n1=yes n2=no`: the result of a vote; voters that are not named have not answered.
     fn votes(&mut self, args: &mut Args<'_>) -> Result<String> {
         let mut votes = Vec::new();
         while let Some((voter, vote)) = args.next_key() {
@@ -358,7 +360,7 @@ impl Script {
         Ok(format!("{} → {result}\n", said.join(" ")))
     }
 
-    /// `reached n1=5 n2=3`: who is not named has reached nothing.
+    /// `reached n1=5 n2=3`: what a majority has reached; voters that are not named have reached nothing.
     fn reached(&mut self, args: &mut Args<'_>) -> Result<String> {
         let mut values = Vec::new();
         while let Some((voter, value)) = args.next_key() {
@@ -376,7 +378,7 @@ impl Script {
     }
 }
 
-/// `prev=2@2 commit=2 3@3 4@3`
+/// Parses `prev=2@2 commit=2 3@3 4@3`.
 fn append_entries(leader_term: Term, args: &mut Args<'_>) -> Result<AppendEntries> {
     let prev = args.take_key("prev").map_or(Ok(EntryId::ORIGIN), entry)?;
     let commit = index(number(args, "commit")?.unwrap_or(0));
@@ -385,7 +387,7 @@ fn append_entries(leader_term: Term, args: &mut Args<'_>) -> Result<AppendEntrie
     Ok(AppendEntries { term: leader_term, prev, entries, commit, request_id: 1, read_round: 0 })
 }
 
-/// Whether an event tells of this node.
+/// Whether an event is about this node.
 fn is_of(event: &Event, wanted: NodeId) -> bool {
     match event {
         Event::Changed { node, .. }

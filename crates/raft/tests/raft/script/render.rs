@@ -1,4 +1,4 @@
-//! What a script's reader sees: events, messages and nodes, a line each.
+//! A script's output: one line per event, message or node.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use lograft_types::{EntryId, HardState, NodeId};
 
 use crate::cluster::{Cluster, Event, Message, Packet, index};
 
-/// Runs of more entries than this are shown by their ends.
+/// In longer lists, each run of entries of one term is shown only by its first and last entry.
 const SHOWN_ENTRIES: usize = 12;
 
 type Names = BTreeMap<EntryId, String>;
@@ -25,7 +25,7 @@ fn entry(entry: EntryId, names: &Names) -> String {
     names.get(&entry).map_or_else(|| entry.to_string(), |name| format!("{entry}={name}"))
 }
 
-/// Entries, with their names; many of one term only by the first and the last.
+/// Entries, with their names. In long lists, a run of entries of one term is shown by its first and last.
 fn entries(ids: &[EntryId], names: &Names) -> String {
     if ids.len() <= SHOWN_ENTRIES {
         return ids.iter().map(|&id| entry(id, names)).collect::<Vec<_>>().join(" ");
@@ -125,7 +125,7 @@ fn response_text(response: Response) -> String {
     }
 }
 
-/// A line for a node. Behind the bar stands what its disk does not hold yet.
+/// A line for a node. The entries after the bar are not durable yet.
 pub(super) fn status(cluster: &Cluster, node: u64, names: &Names) -> String {
     if !cluster.is_up(node) {
         let why = if cluster.halted(node).is_some() { "halted" } else { "down" };
@@ -144,7 +144,7 @@ pub(super) fn status(cluster: &Cluster, node: u64, names: &Names) -> String {
     format!("n{node} {role} term={term} vote={} leader={leader} commit={commit} log={log}\n", known(vote))
 }
 
-/// What a leader knows of a peer.
+/// What a leader knows about a peer.
 pub(super) fn progress(cluster: &Cluster, node: u64, peer: u64) -> Option<String> {
     let raft = cluster.raft(node);
     let peer_id = crate::cluster::id(peer);
