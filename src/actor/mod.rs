@@ -17,17 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 
 use handle::{ForwardResponder, Permit, StatusRequest};
 use lograft_node::{
-    ClientToken, Effects, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node, NodeConfig,
-    PeerResponse, PeerResult, RequestError,
+    ClientResponse, ClientToken, Effects, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node,
+    NodeConfig, PeerResponse, PeerResult, RequestError,
 };
 use lograft_raft::ReplyTo;
-use lograft_storage::{LogReader, LogReport, LogThread, RealOs};
+use lograft_storage::{LogReader, LogReport, LogThread, RealOs, Recovered};
 use lograft_types::{Entry, Identity, NodeId};
 use peers::{PEER_LANE, VoteWaiting};
 
@@ -74,7 +74,7 @@ pub struct Actor {
 }
 
 /// Where the response to a client of this node goes.
-type RespondToClient = tokio::sync::oneshot::Sender<Result<lograft_node::ClientResponse, RequestError>>;
+type RespondToClient = oneshot::Sender<Result<ClientResponse, RequestError>>;
 
 /// What one turn takes.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Actor {
     /// An actor around a node whose log is open, with the ways to reach it. Nothing runs yet.
     pub fn new(
         config: NodeConfig,
-        recovered: &lograft_storage::Recovered,
+        recovered: &Recovered,
         log: LogThread,
         reader: LogReader<RealOs>,
         reports: watch::Receiver<LogReport>,
