@@ -9,16 +9,17 @@ pub struct Limits {
     pub max_value_bytes: usize,
     /// The largest request of a client, in bytes on the wire.
     pub max_request_bytes: usize,
-    /// The most keys in one answer of List; also what a limit of 0 asks for.
+    /// The most keys in one List response; also the default, which a limit of 0 asks for.
     pub max_list_keys: u32,
-    /// The most bytes of keys and values in one answer of List; a larger answer ends early and says that there is
-    /// more. At least one key is always answered. Below the 4 MiB that gRPC clients accept by default.
+    /// The most bytes of keys and values in one List response. A larger one ends early and says that there is
+    /// more. It always has at least one key if any key matches. Below the 4 MiB that gRPC clients accept by
+    /// default.
     pub max_list_bytes: usize,
-    /// Requests of clients that may wait for an answer at a time.
+    /// Client requests that may wait for a response at a time.
     pub max_pending_requests: usize,
-    /// Bytes of keys and values in requests that may wait for an answer at a time.
+    /// Bytes of keys and values in requests that may wait for a response at a time.
     pub max_pending_bytes: usize,
-    /// How long a request waits at the most, whatever deadline it brought. Milliseconds.
+    /// How long a request waits at most, whatever its own deadline. Milliseconds.
     pub request_timeout_ms: u64,
     /// The most bytes of entries in one message to a peer. A single larger entry still goes, alone.
     pub max_append_bytes: usize,
