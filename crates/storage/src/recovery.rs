@@ -206,7 +206,7 @@ impl Image {
         Repair { file: self.path.clone(), offset, bytes_cut: last.map_or(0, |last| last as u64 + 1) }
     }
 
-    /// Whether a later whole record, whose `durable` exceeds `offset`, proves that the record at `offset` was
+    /// Whether a later whole record, whose `durable` exceeds `offset`, proves that the bytes at `offset` were
     /// durable.
     fn proves(&self, offset: u64) -> bool {
         let mut at = offset.saturating_add(ALIGNMENT as u64);
