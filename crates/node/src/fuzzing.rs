@@ -2,7 +2,7 @@
 //!
 //! Every message from a peer is checked where it enters; after that check, none may make a node panic. One
 //! that contradicts Raft makes it halt. Whatever peers say, the node keeps its own promises: what it
-//! acknowledges is durable, it votes once per term, and what it took for committed stays.
+//! acknowledges is durable, it votes once per term, and an entry that it took for committed stays.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -20,9 +20,9 @@ pub struct Envelope {
     pub cluster: ClusterId,
     /// The sender.
     pub from: NodeId,
-    /// The node that the sender means to reach.
+    /// The node that the message is for.
     pub to: NodeId,
-    /// Which life of the sender's data directory this is; 0 while unknown.
+    /// The incarnation of the sender's data directory; 0 while unknown.
     pub incarnation: u64,
 }
 

@@ -166,10 +166,10 @@ pub fn meta(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// Opens a log several times: what it holds once, it holds from then on, also after an append.
+/// Opens a log several times: what the first opening finds, each later one finds too, also after an append.
 ///
 /// # Panics
-/// If it does not, or if recovery changes what it refuses.
+/// If one does not, or if recovery changes a log that it refuses.
 fn open_and_go_on(os: &MemOs) -> Result<(Content, Recovered), super::LogError> {
     let before = os.counts();
     let (mut log, recovered) = match try_open(os) {

@@ -302,8 +302,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads up to the first place without a record that fits. Also returns what a contradicting record
-    /// contradicts.
+    /// Reads records up to the first one that is missing, broken or contradictory, and says what a
+    /// contradictory one contradicts.
     fn run(&mut self, found: &mut Found, image: &Image, segment: u32) -> (Stop, Option<String>) {
         while self.last_kind != RecordKind::SegmentEnd {
             let (record, crc) = match image.decode(self.offset) {
