@@ -1,10 +1,11 @@
 //! What the fuzz targets share: choices drawn from the fuzzer's bytes, and the corpora that `cargo test` plays again.
 //!
-//! A target is a function that takes bytes and panics if something does not hold: a parser that panics, an allocation
-//! that the input does not pay for, a value that its own encoding changes, a request that slips past a check. Targets
-//! live in the modules `fuzzing` beside the private code that they drive, compiled for tests and under `cfg(fuzzing)`,
-//! which `cargo fuzz` sets (`scripts/fuzz`). Each returns how far the input came, so that no corpus turns into noise
-//! when a format changes.
+//! A target is a function that takes bytes and panics if something is wrong: a parser panics, an allocation
+//! is out of proportion to the input, encoding changes a value, a request slips past a check. Targets are in
+//! modules named `fuzzing`, beside the private code that they drive. They are compiled for tests and under
+//! `cfg(fuzzing)`, which `cargo fuzz` sets (`scripts/fuzz`). Each returns how far the input got, so that no
+//! corpus turns into noise unnoticed when a format changes.
+
 #![expect(clippy::disallowed_methods, reason = "corpora are files of the tests")]
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use arbitrary::Result;
 pub use arbitrary::Unstructured;
 
-/// Choices from what is left of an input. Past its end every choice is 0.
+/// Choices from the rest of an input. Past its end every choice is 0.
 pub trait Choices<'a> {
     /// At most `count` bytes.
     fn take(&mut self, count: usize) -> &'a [u8];
@@ -29,13 +30,13 @@ pub trait Choices<'a> {
     /// A number of 64 bits.
     fn u64(&mut self) -> u64;
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`, which must not be 0.
     fn below(&mut self, bound: u64) -> u64 {
         let wide = bound > 1 << 16;
         (if wide { self.u64() } else { u64::from(self.u16()) }) % bound
     }
 
-    /// A number that is mostly near `expected`: the same, a little less, a little more, or any.
+    /// A number that is mostly near `expected`: equal, a little less, a little more, or arbitrary.
     fn near(&mut self, expected: u64) -> u64 {
         match self.byte() {
             choice if choice < 160 => expected,
@@ -65,13 +66,14 @@ impl<'a> Choices<'a> for Unstructured<'a> {
 }
 
 fn number<N>(drawn: Result<N>) -> N {
-    drawn.expect("a number is drawn from any bytes, also from none")
+    drawn.expect("a number can be drawn from any bytes, even from none")
 }
 
-/// Plays the corpus `tests/fuzz/corpus/NAME` on a target, and demands that its inputs come as far as each of `reaches`.
+/// Plays the corpus `tests/fuzz/corpus/NAME` on a target, and checks that each of `reaches` is returned for
+/// some input.
 ///
 /// # Panics
-/// If an input fails (its file is named), or if none reaches one of them.
+/// If an input fails (the message names its file), or if no input reaches one of them.
 pub fn play(name: &str, target: fn(&[u8]) -> &'static str, reaches: &[&str]) {
     let mut missing: BTreeSet<&str> = reaches.iter().copied().collect();
     let corpus = corpus(name);
@@ -105,7 +107,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// All corpora together: they are read at every `cargo test` and cloned with the source.
+    /// The bound on all corpora together: every `cargo test` reads them, and every clone of the source holds
+    /// them.
     const MAX_CORPORA_BYTES: usize = 400 << 10;
 
     fn names(dir: &Path) -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lograft_os::PAGE_BYTES;
 
-/// So many versions of an unflushed page are remembered; further ones take the place of the newest.
+/// The most versions of an unflushed page that are remembered; each further one replaces the newest.
 const MAX_VERSIONS: usize = 16;
 
 /// A file's bytes. Clones share them until one is changed.
@@ -21,7 +21,7 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Bytes that are on the disk.
+    /// A file whose bytes are all on the disk.
     pub(super) fn durable(bytes: Vec<u8>) -> Self {
         let bytes = Arc::new(bytes);
         Self { cached: Arc::clone(&bytes), durable: bytes, dirty: BTreeMap::new() }
@@ -45,8 +45,8 @@ impl Contents {
         Ok(())
     }
 
-    /// Makes the disk hold what processes see. A flush that fails writes only the pages whose bits are set, counted in
-    /// the order of their places, and of all it forgets that they were not written.
+    /// Makes the disk hold what processes see. A flush that fails writes the n-th dirty page only if bit n is
+    /// set, and marks all of them clean.
     pub(super) fn flush(&mut self, fails: Option<u64>) -> io::Result<()> {
         let reaches = |place: usize| fails.is_none_or(|survivors| place < 64 && survivors >> place & 1 == 1);
         for (place, page) in std::mem::take(&mut self.dirty).into_keys().enumerate() {
@@ -67,7 +67,7 @@ impl Contents {
         self.cached = Arc::clone(&self.durable);
     }
 
-    /// Changes the bytes in the cache and on the disk. Returns what `change` did.
+    /// Changes the bytes in the cache and on the disk. Returns what `change` returned.
     pub(super) fn damage(&mut self, change: impl Fn(&mut [u8]) -> bool) -> bool {
         if Arc::ptr_eq(&self.cached, &self.durable) {
             self.cached = Arc::default();

@@ -1,14 +1,15 @@
-//! A disk in memory that loses at a crash what was not flushed: for tests and for seeded runs.
+//! A disk in memory that loses unflushed data at a crash: for tests and seeded runs.
 //!
-//! Killing a process tests no durability, because the page cache survives it. This disk models the power cut: every
-//! 4 KiB page keeps all the versions that were written since its last flush, and a [`PowerCut`] chooses for each
-//! whether the old one, any of the newer ones or a mixture of their 512-byte sectors is what the disk holds. Names that
-//! no sync of the directory covered are there or not, one by one.
+//! Killing a process does not test durability, because the page cache survives it. This disk models a power
+//! cut: every 4 KiB page keeps all the versions written since its last flush, and a [`PowerCut`] chooses for
+//! each page whether the disk holds the old version, a newer one, or a mixture of their 512-byte sectors.
+//! Each name change that no sync of the directory covered survives or not, independently.
 //!
-//! The same seed on the same history gives the same disk. Copies of a disk share what neither has changed since.
+//! The same seed on the same history gives the same disk. Copies of a disk share whatever neither has changed
+//! since.
 //!
-//! Caveats: a sector is never torn, and what was flushed is never damaged ([`MemOs::flip_bit`] does that). Directories
-//! need not be made.
+//! Caveats: a sector is never torn, and flushed data is never damaged (use [`MemOs::flip_bit`] for that).
+//! Directories need not be created.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +36,7 @@ pub struct MemOs {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// How often each operation was asked for.
+/// How often each operation was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpCounts {
     /// Writes into a segment.
@@ -57,7 +58,7 @@ pub struct OpCounts {
 }
 
 impl OpCounts {
-    /// The operations that change the disk, added up.
+    /// The number of operations that change the disk.
     pub const fn changes(&self) -> u64 {
         self.writes
             + self.flushes
@@ -71,28 +72,28 @@ impl OpCounts {
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// Files by number; those without a name stay, as nobody asks for their room.
+    /// Files by number. Those without a name stay: nothing needs their space.
     files: Vec<Contents>,
     /// The names as processes see them.
     names: BTreeMap<PathBuf, usize>,
-    /// The names that a crash leaves for certain.
+    /// The names that certainly survive a crash.
     durable_names: BTreeMap<PathBuf, usize>,
-    /// What was done to the names since their directory was synced.
+    /// The name changes since their directory was synced.
     pending: Vec<NameChange>,
     counts: OpCounts,
     failing_flush: Option<FailingFlush>,
     stop_at: Option<u64>,
     free_bytes: Option<u64>,
-    /// What was done, if somebody wants to know.
+    /// The recorded changes, if changes are recorded.
     recording: Option<Vec<Recorded>>,
 }
 
 /// A flush that is going to fail.
 #[derive(Clone, Copy, Debug)]
 struct FailingFlush {
-    /// So many succeed before.
+    /// How many flushes succeed first.
     after: u64,
-    /// Bit n: the n-th of the unflushed pages reaches the disk all the same.
+    /// Bit n: the n-th unflushed page reaches the disk anyway.
     survivors: u64,
 }
 
@@ -104,45 +105,47 @@ enum NameChange {
 }
 
 impl MemOs {
-    /// An empty disk with no end of room.
+    /// An empty disk with unlimited space.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The disk after its process was killed: nothing is lost, as the page cache survives. This one stays as it is.
+    /// The disk after its process was killed: nothing is lost, because the page cache survives. `self` is
+    /// unchanged.
     #[must_use]
     pub fn kill(&self) -> Self {
         self.lock().survivor()
     }
 
-    /// The next flush of a segment fails, and the kernel forgets, as kernels do, that its pages were never written.
+    /// Makes the next flush of a segment fail. As in real kernels, its pages count as clean although they
+    /// were never written.
     pub fn fail_next_flush(&self) {
         self.fail_flush(0, 0);
     }
 
-    /// A flush fails after so many more that succeed. Of its pages those reach the disk whose bit in `survivors` is
-    /// set, counted in the order of their places; the kernel forgets of all that they were not written.
+    /// Makes a flush fail after `after` more that succeed. Its n-th unflushed page reaches the disk if bit n
+    /// of `survivors` is set; all its pages count as clean from then on.
     pub fn fail_flush(&self, after: u64, survivors: u64) {
         self.lock().failing_flush = Some(FailingFlush { after, survivors });
     }
 
-    /// No flush is going to fail any more. Returns whether one was, and has not come.
+    /// Cancels an arranged flush failure. Returns whether one was still outstanding.
     pub fn heal_flushes(&self) -> bool {
         self.lock().failing_flush.take().is_some()
     }
 
-    /// From now on only so many bytes can be prepared or written as files.
+    /// Limits how many more bytes can be prepared or written as files.
     pub fn set_free_bytes(&self, free_bytes: u64) {
         self.lock().free_bytes = Some(free_bytes);
     }
 
-    /// After so many further changes every operation fails: the moment of a crash.
+    /// Makes every operation fail after this many further changes: the moment of a crash.
     pub fn stop_after(&self, changes: u64) {
         let mut disk = self.lock();
         disk.stop_at = Some(disk.counts.changes() + changes);
     }
 
-    /// How often each operation was asked for.
+    /// How often each operation was called.
     pub fn counts(&self) -> OpCounts {
         self.lock().counts
     }
@@ -155,7 +158,7 @@ impl MemOs {
         })
     }
 
-    /// Puts bytes into a file, in the cache and on the disk. Returns false past the file's end.
+    /// Overwrites bytes of a file, in the cache and on the disk. Returns false past the file's end.
     pub fn overwrite(&self, path: &Path, offset: u64, new: &[u8]) -> bool {
         self.damage(path, |bytes| {
             let target = usize::try_from(offset)
@@ -172,7 +175,7 @@ impl MemOs {
         Some(disk.files[file].cached.to_vec())
     }
 
-    /// Puts a file there, durable and with a durable name, whatever stood there before.
+    /// Puts a file there, durable and with a durable name. It replaces any file of that name.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.lock();
         let file = disk.files.len();
@@ -202,7 +205,7 @@ impl Disk {
         Ok(())
     }
 
-    /// This disk for another process: what was done stays, what was arranged for this one does not.
+    /// This disk for another process: its contents stay, arranged failures do not.
     fn survivor(&self) -> MemOs {
         let disk = Self {
             files: self.files.clone(),

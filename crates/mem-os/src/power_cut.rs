@@ -1,4 +1,4 @@
-//! What a power cut may leave of a disk: by a seed, or chosen sector by sector and name by name.
+//! What a power cut may leave on a disk: drawn from a seed, or chosen sector by sector and name by name.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,17 +12,17 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use super::contents::{Contents, page_of};
 use super::{Disk, MemOs};
 
-/// The unit that a disk writes as a whole.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 /// How many sectors a page has.
 pub const SECTORS_IN_PAGE: usize = PAGE_BYTES / SECTOR_BYTES;
 
-/// What a power cut may lose: the pages that were written and the names that were changed since they were made durable.
+/// What a power cut may lose: pages written and names changed since they were last made durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unflushed {
     /// The pages, file by file.
     pub pages: Vec<UnflushedPage>,
-    /// How many changes of names.
+    /// How many name changes.
     pub names: usize,
 }
 
@@ -33,16 +33,17 @@ pub struct UnflushedPage {
     page: usize,
     /// The number of the newest version; 0 is the durable one.
     pub newest: usize,
-    /// For each sector the versions that differ from all before them, in order. The first is 0.
+    /// For each sector, the versions that differ from all earlier ones, in order. The first is 0.
     pub sectors: [Vec<usize>; SECTORS_IN_PAGE],
 }
 
 /// What one power cut leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PowerCut {
-    /// For each page of [`Unflushed`] the version that each of its sectors has on the disk; 0 is the durable one.
+    /// For each page of [`Unflushed`], the version that each of its sectors has on the disk; 0 is the durable
+    /// one.
     pub sectors: Vec<[usize; SECTORS_IN_PAGE]>,
-    /// For each change of a name whether it survives.
+    /// For each name change, whether it survives.
     pub names: Vec<bool>,
 }
 
@@ -63,7 +64,7 @@ impl PowerCut {
         }
     }
 
-    /// Anything, by a seed.
+    /// Any outcome, drawn from a seed.
     pub fn random(unflushed: &Unflushed, seed: u64) -> Self {
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut sectors = Vec::with_capacity(unflushed.pages.len());
@@ -73,7 +74,7 @@ impl PowerCut {
             sectors
                 .push(std::array::from_fn(|_| if torn { choose(page.newest, &mut chance) } else { whole }));
         }
-        // Now and then all changes of names survive, or none does: the likely cases in practice.
+        // Half the time all name changes survive or none does: the likely cases in practice.
         let habit = chance.next_u32() % 4;
         let names = (0..unflushed.names).map(|_| match habit {
             0 => false,
@@ -83,7 +84,8 @@ impl PowerCut {
         Self { names: names.collect(), sectors }
     }
 
-    /// The same in the words of the oldest versions that look alike: power cuts that leave the same disk are equal then.
+    /// Replaces each version by the oldest one with the same bytes, so that power cuts that leave the same
+    /// disk are equal.
     #[must_use]
     pub fn canonical(mut self, unflushed: &Unflushed, os: &MemOs) -> Self {
         let disk = os.lock();
@@ -94,17 +96,17 @@ impl PowerCut {
                 let mut alike = page.sectors[sector].iter().copied();
                 *version = alike
                     .find(|&other| contents.sector(page.page, other, sector) == bytes)
-                    .expect("each version looks like itself");
+                    .expect("each version equals itself");
             }
         }
         self
     }
 }
 
-/// From the durable version to the newest one.
+/// Picks a version, from the durable one to the newest.
 fn choose(newest: usize, chance: &mut Xoshiro256PlusPlus) -> usize {
     let pick = chance.next_u64() % (newest as u64 + 1);
-    usize::try_from(pick).expect("it is at most a usize")
+    usize::try_from(pick).expect("it is at most `newest`")
 }
 
 impl Contents {
@@ -120,13 +122,13 @@ impl Contents {
 }
 
 impl MemOs {
-    /// The disk after a power cut now, by a seed. This one stays as it is.
+    /// The disk after a power cut now, drawn from a seed. `self` is unchanged.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         self.cut_power(&PowerCut::random(&self.unflushed(), seed))
     }
 
-    /// What a power cut now may lose.
+    /// What a power cut could lose now.
     pub fn unflushed(&self) -> Unflushed {
         let disk = self.lock();
         let mut pages = Vec::new();
@@ -148,7 +150,7 @@ impl MemOs {
         Unflushed { pages, names: disk.pending.len() }
     }
 
-    /// The disk after this power cut, which was made for it. This one stays as it is.
+    /// The disk after this power cut, which was made for this disk. `self` is unchanged.
     #[must_use]
     pub fn cut_power(&self, cut: &PowerCut) -> Self {
         let disk = self.lock();
@@ -179,7 +181,7 @@ impl MemOs {
         Self { disk: Arc::new(Mutex::new(after)) }
     }
 
-    /// In words: what this power cut, which was made for this disk, leaves of what was not flushed.
+    /// Describes what this power cut, which was made for this disk, leaves of the unflushed data.
     pub fn describe(&self, cut: &PowerCut) -> String {
         let disk = self.lock();
         let mut text = String::new();

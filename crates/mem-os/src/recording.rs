@@ -1,11 +1,11 @@
-//! What was done to a disk, change by change, with the disk as each left it: the moments between which power is cut.
+//! The changes made to a disk, each with the disk as it left it: the moments at which power can be cut.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{Disk, MemOs, NameChange};
 
-/// A change of the disk.
+/// A change to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Wrote { file: usize, offset: u64, len: usize },
@@ -16,16 +16,16 @@ pub(super) enum Change {
     SyncedDirectory,
 }
 
-/// A change that was recorded, and what it left.
+/// A recorded change and its result.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     change: Change,
-    /// The disk right behind it, with all that was not flushed.
+    /// The disk right after the change, unflushed data included.
     pub after: MemOs,
 }
 
 impl Recorded {
-    /// The file and the places of a write into a segment.
+    /// The file and the byte range of a write into a segment.
     pub fn written(&self) -> Option<(String, std::ops::Range<u64>)> {
         match self.change {
             Change::Wrote { file, offset, len } => {
@@ -50,7 +50,7 @@ impl fmt::Display for Recorded {
             Change::Flushed { file, failed: false } => write!(f, "flush of {}", name(*file)),
             Change::Flushed { file, failed: true } => write!(f, "failing flush of {}", name(*file)),
             Change::Prepared { path } => write!(f, "preparation of {}", file_name(path)),
-            Change::WroteFile { path } => write!(f, "making of {}", file_name(path)),
+            Change::WroteFile { path } => write!(f, "creation of {}", file_name(path)),
             Change::Name(change) => change.fmt(f),
             Change::SyncedDirectory => f.write_str("sync of the directory"),
         }
@@ -73,14 +73,14 @@ impl MemOs {
         self.lock().recording = Some(Vec::new());
     }
 
-    /// What was recorded since the last look, in order. Recording goes on.
+    /// The changes recorded since the last call, in order. Recording goes on.
     pub fn take_recorded(&self) -> Vec<Recorded> {
         self.lock().recording.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
 impl Disk {
-    /// Called behind every change.
+    /// Called after every change.
     pub(super) fn record(&mut self, change: impl FnOnce() -> Change) {
         if self.recording.is_some() {
             let recorded = Recorded { change: change(), after: self.survivor() };

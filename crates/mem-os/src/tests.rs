@@ -65,8 +65,8 @@ fn a_failed_flush_forgets_that_the_pages_were_never_written() {
     segment.write(0, b"lost").unwrap();
     os.fail_next_flush();
     segment.flush().unwrap_err();
-    segment.flush().expect("the second says ok");
-    assert_eq!(&read(&os, "s").unwrap()[..4], b"lost", "the cache shows it still");
+    segment.flush().expect("the second flush returns ok");
+    assert_eq!(&read(&os, "s").unwrap()[..4], b"lost", "the cache still shows it");
     os.open(&path("s")).unwrap().sync_and_drop_cache().unwrap();
     assert_eq!(&read(&os, "s").unwrap()[..4], [0; 4], "the disk never had it");
 }
@@ -79,14 +79,14 @@ fn a_failed_flush_may_have_written_some_of_its_pages() {
     let mut segment = os.map(&path("s")).unwrap();
     segment.write(0, b"flushed").unwrap();
     os.fail_flush(1, 0b101);
-    segment.flush().expect("the next one but one fails");
+    segment.flush().expect("only the flush after this one fails");
     segment.write(0, &[1; 3 * 4096]).unwrap();
     segment.flush().unwrap_err();
-    assert!(!os.heal_flushes(), "it has come");
+    assert!(!os.heal_flushes(), "the failure has happened");
     let bytes = read(&os.crash(1), "s").unwrap();
     assert_eq!([bytes[0], bytes[4096], bytes[8192]], [1, 0, 1]);
     os.fail_next_flush();
-    assert!(os.heal_flushes(), "it has not come");
+    assert!(os.heal_flushes(), "the failure has not happened");
     segment.flush().unwrap();
 }
 
@@ -115,7 +115,7 @@ fn a_power_cut_leaves_what_is_chosen_and_says_what() {
     assert_eq!(
         all.canonical(&unflushed, &os).sectors[0],
         [2, 1, 0, 0, 0, 0, 0, 0],
-        "the second sector is that of version 1"
+        "the second sector has the bytes of version 1"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Committed entries reach the map, and whoever waited for them hears.
+//! Applies committed entries to the map and responds to the requests that waited for them.
 
 use lograft_kv::Outcome;
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision, mark};
@@ -9,11 +9,11 @@ use super::event::{Effects, ForwardResponse, HaltReason, Load};
 use super::request::{ClientResponse, Header, RequestError, ResponseBody};
 use super::waiting::Origin;
 
-/// So much is read back from the log at a time for the state machine: a turn stays short.
+/// How much is read back from the log at a time for the state machine: little, so that a turn stays short.
 const LOAD_BYTES: usize = 1 << 20;
 
 impl Node {
-    /// Applies what is committed and at hand; asks for the rest.
+    /// Applies the committed entries that are cached; asks for the rest.
     pub(super) fn apply_committed(&mut self, effects: &mut Effects) {
         while self.loading.is_none() && self.store.applied() < self.commit {
             let index = self.store.applied().next();
@@ -50,7 +50,7 @@ impl Node {
 
     fn apply(&mut self, entry: &Entry, effects: &mut Effects) -> Result<(), HaltReason> {
         let index = entry.id.index;
-        assert!(index <= self.commit, "only what is committed is applied");
+        assert!(index <= self.commit, "only committed entries are applied");
         if index != self.store.applied().next() || !self.holds(entry.id) {
             let why = format!("entry {} was found in its place", entry.id);
             return Err(HaltReason::UnreadableLog { first: self.store.applied().next(), why });
@@ -66,7 +66,7 @@ impl Node {
                 None
             }
             EntryKind::Configuration => {
-                let why = "it is a configuration of the cluster, which this version does not make".to_owned();
+                let why = "it is a cluster configuration, which this version does not support".to_owned();
                 return Err(HaltReason::UnknownCommand { id: entry.id, why });
             }
         };
@@ -74,7 +74,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whoever proposed this entry hears its outcome; whoever proposed another one at its index, that it is gone.
+    /// The request that proposed this entry gets its outcome; any that proposed another one at its index
+    /// learns that it was replaced.
     fn answer_waiters(&mut self, id: EntryId, outcome: Option<&Outcome>, effects: &mut Effects) {
         for (term, waiter) in self.waiting.take_proposed(id.index) {
             let Some(waiter) = self.waiting.finish(waiter) else { continue };
@@ -90,7 +91,7 @@ impl Node {
         }
     }
 
-    /// Tells whoever wrote that this entry was applied, with this outcome.
+    /// Responds to a write: this entry was applied, with this outcome.
     pub(super) fn respond_applied(
         &self,
         origin: Origin,

@@ -1,15 +1,15 @@
 //! Recent entries in memory, for the peers and for the state machine, bounded in bytes.
 //!
 //! # Invariants
-//! - The entries stand at consecutive indexes.
-//! - What is not durable yet is never evicted: the log's readers may not see it. That part is bounded by the limits on
-//!   what may be on its way.
+//! - The entries have consecutive indexes.
+//! - Entries that are not durable yet are never evicted: the log's readers may not see them. The limits on
+//!   what may be on its way bound that part.
 
 use std::collections::VecDeque;
 
 use lograft_types::{Entry, EntryMeta, LogIndex};
 
-/// What an entry weighs beside its payload.
+/// What an entry counts for besides its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// The cache.
@@ -25,7 +25,7 @@ impl EntryCache {
         Self { entries: VecDeque::new(), size_bytes: 0, capacity_bytes }
     }
 
-    /// Puts entries in the place of what stood from the first one's index on, and lets the oldest durable ones go.
+    /// Replaces the entries from the first one's index on, and evicts the oldest durable ones.
     pub(super) fn replace(&mut self, entries: &[Entry], persisted: LogIndex) {
         let Some(first) = entries.first() else { return };
         while self.entries.back().is_some_and(|last| last.id.index >= first.id.index) {
@@ -41,7 +41,7 @@ impl EntryCache {
         self.evict(persisted);
     }
 
-    /// Lets the oldest entries go until the cache is within its bound, but none behind `persisted`.
+    /// Evicts the oldest entries until the cache is within its bound, but none after `persisted`.
     pub(super) fn evict(&mut self, persisted: LogIndex) {
         while self.size_bytes > self.capacity_bytes {
             match self.entries.front() {
@@ -61,7 +61,7 @@ impl EntryCache {
         self.entries.get(place)
     }
 
-    /// Exactly these entries, if all of them are here.
+    /// Exactly these entries, if all of them are cached.
     pub(super) fn payloads(&self, wanted: &[EntryMeta]) -> Option<Vec<Entry>> {
         wanted
             .iter()
@@ -94,10 +94,10 @@ mod tests {
         let mut cache = EntryCache::new(250);
         let entries: Vec<_> = (1..=10).map(|index| entry(1, index)).collect();
         cache.replace(&entries, LogIndex::ZERO);
-        assert_eq!(ids(&cache).len(), 10, "nothing is durable: nothing may go");
+        assert_eq!(ids(&cache).len(), 10, "nothing is durable: nothing may be evicted");
 
         cache.evict(LogIndex::new(5));
-        assert_eq!(ids(&cache).first(), Some(&(1, 6)), "the durable ones went");
+        assert_eq!(ids(&cache).first(), Some(&(1, 6)), "the durable ones are evicted");
 
         cache.evict(LogIndex::new(10));
         assert_eq!(ids(&cache), [(1, 9), (1, 10)], "two entries of 100 bytes fit into 250");

@@ -1,4 +1,4 @@
-//! How much room the log still has for entries: a credit, so that what was accepted never lacks room.
+//! The log's credit: bytes of entries that it has promised to take, so that an accepted entry always fits.
 
 use std::collections::VecDeque;
 
@@ -10,8 +10,8 @@ use lograft_types::{Entry, EntryKind, LogWrite, WriteSeq};
 /// # Invariants
 /// - Entries are handed to the log only while [`Self::available_bytes`] covers them. Hard states and a new leader's entry
 ///   come out of a reserve that the log keeps back.
-/// - A write counts against the credit until a report that covers it: the report's figure may include it already, so
-///   the credit is never too high.
+/// - A write counts against the credit until a report covers it. The reported figure may include it already,
+///   so the credit is never too high.
 #[derive(Debug)]
 pub(super) struct LogCredit {
     credit_bytes: u64,
@@ -48,7 +48,7 @@ impl LogCredit {
         self.credit_bytes.saturating_sub(self.unreported_bytes)
     }
 
-    /// The disk refused room for the next segment.
+    /// The disk had no space for the next segment.
     pub(super) fn disk_full(&self) -> bool {
         self.disk_full
     }

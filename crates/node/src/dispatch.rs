@@ -1,8 +1,8 @@
-//! Requests find their way: into the log, to the leader, or straight to the map.
+//! Where requests go: into the log, to the leader, or straight to the map.
 //!
-//! Every request is parked first. At the end of each turn all that is parked moves on together: on the leader writes
-//! become one batch and reads share one confirmation; elsewhere they go to the leader, one hop; without a leader they
-//! stay parked until there is one, or their time is over.
+//! Every request except a serializable read is parked first. At the end of each turn all parked requests move
+//! on together. On the leader, writes become one batch and reads share one confirmation. Elsewhere they go to
+//! the leader, one hop. Without a leader they stay parked until there is one, or until they time out.
 
 use lograft_kv::{KeyValue, Outcome};
 use lograft_raft::{Input, ReadOutcome};
@@ -63,7 +63,7 @@ impl Node {
         self.waiting.park(operation, timeout_ms);
     }
 
-    /// Moves on all that is parked.
+    /// Moves all parked requests on.
     pub(super) fn dispatch(&mut self, effects: &mut Effects) {
         if self.raft.is_leader() {
             self.propose_parked(effects);
@@ -76,7 +76,7 @@ impl Node {
         }
     }
 
-    /// Writes of this turn become one batch, as far as the log has room.
+    /// The writes of this turn become one batch, as far as the credit goes.
     fn propose_parked(&mut self, effects: &mut Effects) {
         let mut free_bytes = self.credit.available_bytes();
         let mut waiters = Vec::new();
@@ -92,7 +92,7 @@ impl Node {
             } else if self.credit.disk_full() {
                 refused.push(id);
             } else {
-                // The log is about to have room: nobody overtakes.
+                // The log will soon have more credit: no later write overtakes this one.
                 break;
             }
         }
@@ -112,7 +112,7 @@ impl Node {
         self.step(Input::Propose { sizes_bytes }, Carried::Proposals(payloads), effects);
     }
 
-    /// Linearizable reads of this turn share one confirmation of this node's leadership.
+    /// The linearizable reads of this turn share one confirmation of this node's leadership.
     fn confirm_parked(&mut self, effects: &mut Effects) {
         let reads = self.parked_reads();
         if !reads.is_empty() {
@@ -130,7 +130,7 @@ impl Node {
         parked.filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id).collect()
     }
 
-    /// What peers asked of this node as the leader has had no effect yet, and never will.
+    /// Refuses what peers asked of this node as the leader: it has had no effect, and never will.
     fn turn_away_peers(&mut self, effects: &mut Effects) {
         for waiter in self.parked_where(|waiter| matches!(waiter.operation.origin(), Origin::Peer(_))) {
             let error = self.not_leader();
@@ -169,7 +169,7 @@ impl Node {
             Some(ForwardedFor::Write(waiter)) => self.on_write_forwarded(waiter, result, effects),
             Some(ForwardedFor::Reads(waiters)) => match result {
                 Ok(ForwardResponse::ReadAt(index)) => self.waiting.apply_first(waiters, index),
-                // A read has no effect: whatever happened, it may be asked again.
+                // A read has no effect: whatever happened, it may be sent again.
                 Ok(ForwardResponse::Applied { .. }) | Err(_) => {
                     waiters.into_iter().for_each(|waiter| self.waiting.delay(waiter));
                 }
@@ -197,7 +197,7 @@ impl Node {
                 Err(RequestError::UnknownOutcome { reason })
             }
             Ok(ForwardResponse::ReadAt(_)) => {
-                let reason = "the leader answered something else than was asked".to_owned();
+                let reason = "the leader's response does not fit the request".to_owned();
                 Err(RequestError::UnknownOutcome { reason })
             }
         };
@@ -238,7 +238,7 @@ impl Node {
         }
     }
 
-    /// The peer's token, if this waits for a read index on behalf of a peer.
+    /// The peer's token, if this request waits for a read index on behalf of a peer.
     fn forward_token(&self, waiter: WaiterId) -> Option<ForwardToken> {
         match self.waiting.get(waiter)?.operation {
             Operation::ReadIndex { token } => Some(token),
@@ -273,7 +273,7 @@ impl Node {
         ClientResponse { header: self.header(self.store.revision()), body }
     }
 
-    /// Answers what has waited for too long, each by what is known of it.
+    /// Fails the requests that have timed out, each with what is known of its outcome.
     pub(super) fn expire(&mut self, effects: &mut Effects) {
         for waiter in self.waiting.tick() {
             let error = timed_out(&waiter, self.applied());
@@ -281,7 +281,7 @@ impl Node {
         }
     }
 
-    /// The node stops: answers all that waits, each by what is known of it.
+    /// The node stops: fails all waiting requests, each with what is known of its outcome.
     pub fn shut_down(&mut self) -> Effects {
         let mut effects = Effects::default();
         for waiter in self.waiting.finish_all() {
@@ -301,7 +301,7 @@ impl Node {
     }
 }
 
-/// Tells whoever waited why there is no answer.
+/// Responds to a waiting request with an error.
 pub(super) fn refuse(waiter: &Waiter, error: RequestError, effects: &mut Effects) {
     match waiter.operation.origin() {
         Origin::Client(token) => effects.client_responses.push((token, Err(error))),
@@ -323,11 +323,11 @@ fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
         Stage::Proposed(_) => {
             mark!(WriteExpired);
             let reason =
-                format!("it is in the leader's log, and no majority confirmed it within {waited_ms} ms");
+                format!("it is in the leader's log, but no majority confirmed it within {waited_ms} ms");
             RequestError::UnknownOutcome { reason }
         }
         Stage::Forwarded => RequestError::UnknownOutcome {
-            reason: format!("the leader did not answer within {waited_ms} ms"),
+            reason: format!("the leader did not respond within {waited_ms} ms"),
         },
         Stage::Parked | Stage::Delayed | Stage::Confirming | Stage::Applying => {
             RequestError::NoLeader { waited_ms }

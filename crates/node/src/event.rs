@@ -9,15 +9,16 @@ use lograft_types::{Entry, EntryId, LogIndex, LogWrite, NodeId};
 use super::peer::{Envelope, PeerMessage, PeerRequest, PeerResponse};
 use super::request::{ClientRequest, ClientResponse, RequestError};
 
-/// Names a request of a client of this node, chosen by whoever hands it in, never used twice.
+/// Identifies a request from a client of this node. The caller chooses it and never uses it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientToken(pub u64);
 
-/// Names a request that a peer has forwarded to this node, chosen by whoever hands it in, never used twice.
+/// Identifies a request that a peer has forwarded to this node. The caller chooses it and never uses it
+/// twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForwardToken(pub u64);
 
-/// Names what this node has forwarded to a leader, never used twice in its life.
+/// Identifies a request that this node has forwarded to a leader. A node never uses one twice in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ForwardId(pub u64);
 
@@ -26,76 +27,76 @@ pub struct ForwardId(pub u64);
 pub enum Event {
     /// A unit of time has passed.
     Tick,
-    /// The log says what is durable, and how much room it has.
+    /// The log reports what is durable, and its credit.
     Log(LogReport),
     /// A peer asks.
     PeerRequest {
-        /// Who speaks to whom.
+        /// The sender and the recipient.
         envelope: Envelope,
-        /// Goes back with the answer.
+        /// Goes back with the response.
         reply_to: ReplyTo,
         /// What it asks.
         request: PeerRequest,
     },
-    /// A peer answers.
+    /// A peer responds.
     PeerResponse {
-        /// Who speaks to whom.
+        /// The sender and the recipient.
         envelope: Envelope,
-        /// Its answer.
+        /// Its response.
         response: Response,
     },
-    /// The stream on which this peer sent its appends ended without having been closed in order.
+    /// The stream on which this peer sent its appends ended without being closed properly.
     StreamLost {
         /// The peer.
         from: NodeId,
     },
-    /// The link to this peer broke: what was on its way is lost.
+    /// The link to this peer broke: messages on their way are lost.
     LinkLost {
         /// The peer.
         to: NodeId,
     },
     /// A message was refused before it reached the node, for its envelope or its form.
     Refused,
-    /// A peer told where clients reach it.
+    /// A peer said where clients reach it.
     Handshake {
         /// The peer.
         from: NodeId,
         /// Its URLs for clients.
         client_urls: Vec<String>,
     },
-    /// A request of a client of this node.
+    /// A request from a client of this node.
     Client {
-        /// Its name.
+        /// Its token.
         token: ClientToken,
         /// What is asked.
         request: ClientRequest,
-        /// How long it waits at the most.
+        /// How long it waits at most.
         timeout_ms: u64,
     },
-    /// A request that a peer has forwarded: it is answered by this node as leader, or not at all.
+    /// A request that a peer has forwarded: this node handles it as the leader, or refuses it.
     Forwarded {
-        /// Its name.
+        /// Its token.
         token: ForwardToken,
         /// What is asked.
         request: ForwardRequest,
-        /// How long it waits at the most.
+        /// How long it waits at most.
         timeout_ms: u64,
     },
-    /// What came of something that this node forwarded.
+    /// The result of a request that this node forwarded.
     ForwardDone {
-        /// Which.
+        /// Which request.
         id: ForwardId,
-        /// What came of it.
+        /// Its result.
         result: Result<ForwardResponse, ForwardFailure>,
     },
     /// Entries that the node asked for.
     Loaded {
-        /// In order from the first that was asked for; or why not.
+        /// In order, from the first that was asked for; or why there are none.
         entries: Result<Vec<Entry>, String>,
     },
 }
 
-/// What a node asks of the leader for a client.
+/// What a node asks the leader for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardRequest {
     /// A command, as JSON.
@@ -104,7 +105,7 @@ pub enum ForwardRequest {
     ReadIndex,
 }
 
-/// A leader's answer to a forwarded request.
+/// A leader's response to a forwarded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardResponse {
     /// The command was applied.
@@ -114,20 +115,20 @@ pub enum ForwardResponse {
         /// With this outcome.
         outcome: Outcome,
     },
-    /// A map with this index applied answers linearizably.
+    /// A map that has applied this index can serve a linearizable read.
     ReadAt(LogIndex),
 }
 
-/// Why a forwarded request has no answer.
+/// Why a forwarded request did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardFailure {
-    /// It never left this node, or the addressee did not lead: nothing happened, it may be sent again.
+    /// It never left this node, or the recipient did not lead: it had no effect and may be sent again.
     NotTaken,
-    /// The leader took it and says what became of it.
+    /// The leader took it and responded with an error.
     Refused(RequestError),
-    /// It left, and no answer came.
+    /// It was sent, and no response came.
     Lost {
-        /// What came in between.
+        /// What happened.
         reason: String,
     },
 }
@@ -139,11 +140,11 @@ pub struct Effects {
     pub writes: Vec<LogWrite>,
     /// For the links to the peers; those to one peer in order.
     pub messages: Vec<(NodeId, PeerMessage)>,
-    /// For peers that asked.
+    /// For peers that sent requests.
     pub peer_responses: Vec<PeerResponse>,
     /// For the clients of this node.
     pub client_responses: Vec<(ClientToken, Result<ClientResponse, RequestError>)>,
-    /// For peers that forwarded.
+    /// For peers that forwarded requests.
     pub forward_responses: Vec<(ForwardToken, Result<ForwardResponse, RequestError>)>,
     /// For the leader.
     pub forwards: Vec<Forward>,
@@ -153,16 +154,16 @@ pub struct Effects {
     pub halt: Option<HaltReason>,
 }
 
-/// Something for the leader.
+/// A request for the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The leader.
     pub to: NodeId,
-    /// The name under which the answer comes back.
+    /// Comes back with the response.
     pub id: ForwardId,
     /// What is asked.
     pub request: ForwardRequest,
-    /// How long the answer is waited for.
+    /// How long the node waits for the response.
     pub timeout_ms: u64,
 }
 
@@ -173,7 +174,7 @@ pub struct Load {
     pub first: LogIndex,
     /// The last.
     pub last: LogIndex,
-    /// About so many bytes, at least one entry.
+    /// About this many bytes, but at least one entry.
     pub max_bytes: usize,
 }
 
@@ -183,7 +184,8 @@ pub enum HaltReason {
     /// A promise of the protocol was broken.
     #[error(transparent)]
     Protocol(#[from] Halt),
-    /// An entry says what this version's state machine does not know. Skipping it would split the replicas.
+    /// An entry holds a command that this version's state machine does not know. Skipping it would make the
+    /// replicas diverge.
     #[error("entry {id} cannot be applied: {why}: was it written by a newer version? Run that version here")]
     UnknownCommand {
         /// Which entry.
@@ -192,14 +194,14 @@ pub enum HaltReason {
         why: String,
     },
     /// Committed entries cannot be read back.
-    #[error("entry {first} is committed but cannot be read from the log: {why}")]
+    #[error("entry {first} is committed but cannot be read from the log: {why}: check the disk")]
     UnreadableLog {
         /// The first entry that was asked for.
         first: LogIndex,
         /// What the log said.
         why: String,
     },
-    /// The log could not be written or flushed. What it holds is not certain: recovery will tell.
-    #[error("the log failed: {0}: nothing more is acknowledged; mend the disk and start the node again")]
+    /// The log could not be written or flushed. What it holds is uncertain until recovery has read it.
+    #[error("the log failed: {0}: nothing more is acknowledged; repair the disk and start the node again")]
     LogFailed(String),
 }

@@ -1,8 +1,8 @@
-//! For `tests/fuzz`: any bytes as a node's life among peers that need not be honest.
+//! For `tests/fuzz`: any bytes as the history of a node among peers that need not be honest.
 //!
-//! What comes from a peer is checked where it enters; behind that check no message may make a node panic. One that
-//! contradicts Raft makes it halt. And whatever peers say, the node keeps its own promises: what it answers is durable,
-//! it votes once a term, and what it took for committed stays.
+//! Every message from a peer is checked where it enters; after that check, none may make a node panic. One
+//! that contradicts Raft makes it halt. Whatever peers say, the node keeps its own promises: what it
+//! acknowledges is durable, it votes once per term, and an entry that it took for committed stays.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,12 +16,12 @@ use super::*;
 
 const SELF: NodeId = NodeId::new(1);
 const CLUSTER: ClusterId = ClusterId::new(77);
-/// So many steps at most.
+/// The most steps in one life.
 const MAX_STEPS: u32 = 200;
 /// Short, so that few bytes elect a leader.
 const ELECTION_TIMEOUT_TICKS: u32 = 8;
 
-/// Any life of a node: how it ended.
+/// Any life of a node. Returns how it ended.
 pub fn node(bytes: &[u8]) -> &'static str {
     let mut choices = Unstructured::new(bytes);
     let mut life = Life::begin(&mut choices);
@@ -41,15 +41,15 @@ pub fn node(bytes: &[u8]) -> &'static str {
 struct Life {
     node: Node,
     report: LogReport,
-    /// What the log was given and has not flushed.
+    /// The writes that the log was given and has not flushed.
     unflushed: VecDeque<LogWrite>,
-    /// What it has.
+    /// The ids of the durable entries.
     durable: BTreeMap<LogIndex, EntryId>,
     durable_state: HardState,
-    /// With what was not flushed.
+    /// Including what was not flushed.
     hard_state: HardState,
     log: BTreeMap<LogIndex, Entry>,
-    /// The last term whose leader replaced what it had sent itself.
+    /// The last term whose leader replaced its own entries.
     contradicted: Option<Term>,
     load: Option<Load>,
     open: BTreeSet<u64>,
@@ -57,7 +57,7 @@ struct Life {
     asked: u64,
     /// By `reply_to`: who asked.
     peers_asked: BTreeMap<ReplyTo, NodeId>,
-    /// The last round and request that a peer was sent.
+    /// The last request and round that each peer was sent.
     sent: BTreeMap<NodeId, (u64, u64)>,
 }
 
@@ -157,7 +157,7 @@ impl Life {
         self.asked
     }
 
-    /// Some of what the log was given becomes durable; with a choice of 0 all of it.
+    /// Some of the unflushed writes become durable; with a choice of 0, all of them.
     fn flush(&mut self, choices: &mut Unstructured<'_>) -> Event {
         let all = self.unflushed.len();
         let count =
@@ -278,7 +278,7 @@ impl Life {
         Event::ForwardDone { id, result }
     }
 
-    /// What the node has asked for, as the log has it.
+    /// The entries that the node has asked for, from the log.
     fn loaded(&mut self, choices: &mut Unstructured<'_>) -> Event {
         let Some(load) = self.load.take() else { return Event::Tick };
         if choices.byte() == 255 {
@@ -289,7 +289,7 @@ impl Life {
         Event::Loaded { entries: Ok(entries.collect()) }
     }
 
-    /// One turn, and what must hold of what comes out of it; false: the node has halted.
+    /// Runs one turn and checks its effects. Returns false if the node has halted.
     fn turn(&mut self, event: Event) -> bool {
         let (commit, applied, term) = (self.node.commit, self.node.applied(), self.node.raft.term());
         let effects = self.node.turn([event]);
@@ -324,7 +324,7 @@ impl Life {
         if let Some(new) = write.hard_state {
             let old = self.hard_state;
             assert!(new.term >= old.term, "terms never go back");
-            assert!(new.term > old.term || old.vote.is_none() || new.vote == old.vote, "one vote a term");
+            assert!(new.term > old.term || old.vote.is_none() || new.vote == old.vote, "one vote per term");
             self.hard_state = new;
         }
         for entry in &write.entries {
@@ -339,11 +339,11 @@ impl Life {
         self.unflushed.push_back(write);
     }
 
-    /// A node answers only what is durable.
+    /// A node acknowledges only what is durable.
     fn check_answer(&mut self, PeerResponse { reply_to, result }: PeerResponse) {
         let from = self.peers_asked.remove(&reply_to).expect("a peer is answered once");
         let Ok((to, response)) = result else { return };
-        assert_eq!(to, from, "whoever asked is answered");
+        assert_eq!(to, from, "the response goes to the peer that asked");
         match response {
             Response::RequestVote(vote) if vote.granted && !vote.pre_vote => {
                 let given = HardState { term: vote.term, vote: Some(from) };
@@ -356,7 +356,8 @@ impl Life {
                     AppendResult::Matched { match_index } | AppendResult::Busy { match_index } => {
                         let is_durable =
                             match_index == LogIndex::ZERO || self.durable.contains_key(&match_index);
-                        // Leaders only append (Raft §5.3): one that does not may hear of what it has dropped itself.
+                        // Leaders only append (Raft §5.3): one that does not may get an acknowledgement of an
+                        // entry that it has dropped.
                         let is_dropped = self.contradicted == Some(append.term);
                         assert!(
                             is_durable || is_dropped,
@@ -370,7 +371,7 @@ impl Life {
     }
 }
 
-/// A peer: a member, or somebody whom this node does not know.
+/// A peer: a member, or a node that this one does not know.
 fn peer(choices: &mut Unstructured<'_>) -> NodeId {
     NodeId::new(2 + u64::from(choices.byte() % 5))
 }

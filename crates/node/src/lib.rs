@@ -1,19 +1,22 @@
-//! The synchronous node: the core, the state machine and what is in memory of the log, tied together.
+//! The synchronous node: it ties together the core, the state machine and the part of the log that is in
+//! memory.
 //!
-//! [`Node::turn`] takes everything that has happened and answers with everything that is to be done: batches for the
-//! log, messages for the peers, answers for clients. There is no clock, no thread and no runtime in it; requests carry a
-//! [`Token`], and whoever owns the node (the actor, or a simulator) keeps what belongs to the token.
+//! [`Node::turn`] takes everything that has happened and returns everything that is to be done: batches for
+//! the log, messages for the peers, responses for clients. It has no clock, no thread and no runtime.
+//! Requests carry a token ([`ClientToken`], [`ForwardToken`]), and the node's owner (the actor, or a
+//! simulator) keeps what belongs to the token.
 //!
-//! A Set's way through it: parked by `on_event` → proposed with all others of its turn by `dispatch` → an entry, handed
-//! to the log and to the peers → committed by the core → applied by `apply_committed`, which answers its token.
+//! A Set's path: parked by `on_event` → proposed with all others of its turn by `dispatch` → an entry, handed
+//! to the log and to the peers → committed by the core → applied by `apply_committed`, which responds to its
+//! token.
 //!
 //! # Invariants
-//! - Writes of one turn are one batch, linearizable reads of one turn one confirmation.
+//! - The writes of one turn form one batch; its linearizable reads share one confirmation.
 //! - A request is answered exactly once.
-//! - Entries enter the log only while it has room for them; see [`space`](self).
+//! - Entries enter the log only while its credit covers them; see `credit.rs`.
 //! - A follower's or leader's promise never outruns the disk: the core withholds it ([`lograft_raft`]).
 //!
-//! Left out, with room kept for it: snapshots, changes of membership, incarnations.
+//! Left out for now: snapshots, membership changes, incarnations.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +61,7 @@ pub use request::{
     ResponseBody, Status,
 };
 
-/// What a node must know of itself.
+/// What a node must know about itself.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// Its cluster and its id.
@@ -75,7 +78,7 @@ pub struct NodeConfig {
     pub raft: raft::Config,
     /// How long a tick is, in milliseconds; at least 1.
     pub tick_ms: u64,
-    /// Where the core's chance comes from.
+    /// Seeds the core's random numbers.
     pub seed: u64,
 }
 
@@ -94,9 +97,9 @@ pub struct Node {
     waiting: Waiting,
     commit: LogIndex,
     log_size_bytes: u64,
-    /// Entries are being read back from the log for the state machine.
+    /// The first of the entries that are being read back from the log for the state machine, if any.
     loading: Option<LogIndex>,
-    /// Appends of which only a part was taken, for lack of room: their answers say so.
+    /// Appends of which only a part was taken, for lack of credit: their responses say so.
     clipped: BTreeSet<(ReplyTo, u64)>,
     refused_messages: u64,
 }
@@ -111,7 +114,7 @@ enum Carried {
 }
 
 impl Node {
-    /// A node with the log that was recovered; its map is filled as the cluster tells what is committed.
+    /// A node with the recovered log. Its map fills as the node learns from the cluster what is committed.
     pub fn new(config: NodeConfig, recovered: &Recovered, report: &LogReport) -> Self {
         let voters = config.members.iter().map(|member| member.id);
         let log = LogView::new(recovered.log_start, recovered.entries.iter().copied());
@@ -152,35 +155,35 @@ impl Node {
         effects
     }
 
-    /// The core, to be looked at.
+    /// The core, for inspection.
     pub fn raft(&self) -> &Raft {
         &self.raft
     }
 
-    /// The map, to be looked at.
+    /// The map, for inspection.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Whether nothing waits: no request, no message on its way, no part of either left behind.
+    /// Whether nothing waits: no request, no message on its way, no leftover of either.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_idle() && self.clipped.is_empty() && self.loading.is_none()
     }
 
     fn on_event(&mut self, event: Event, effects: &mut Effects) {
         match event {
-            // Time passes for the core and for whoever waits.
+            // Time passes for the core and for the requests that wait.
             Event::Tick => {
                 self.step(Input::Tick, Carried::Nothing, effects);
                 self.expire(effects);
             }
-            // The log has flushed, or its room has changed.
+            // The log has flushed, or its credit has changed.
             Event::Log(report) => self.on_log(&report, effects),
-            // A peer asks: checked first, its term is looked at only by the core.
+            // A peer's request is checked first; only the core looks at its term.
             Event::PeerRequest { envelope, reply_to, request } => {
                 self.on_peer_request(envelope, reply_to, request, effects);
             }
-            // A peer answers.
+            // A peer responds.
             Event::PeerResponse { envelope, response } => {
                 match envelope.check(self.identity).and_then(|()| peer::check_response(&response)) {
                     Ok(()) => {
@@ -195,9 +198,9 @@ impl Node {
             }
             // A peer is probably dead.
             Event::StreamLost { from } => self.step(Input::StreamLost { from }, Carried::Nothing, effects),
-            // What was on its way to a peer is lost.
+            // The messages on their way to a peer are lost.
             Event::LinkLost { to } => self.step(Input::LinkLost { to }, Carried::Nothing, effects),
-            // An edge refused a message; it is counted where all are counted.
+            // An edge refused a message; it is counted here with all others.
             Event::Refused => self.refused_messages += 1,
             // A peer publishes where clients reach it.
             Event::Handshake { from, client_urls } => {
@@ -213,7 +216,7 @@ impl Node {
             Event::Forwarded { token, request, timeout_ms } => {
                 self.on_forwarded(token, request, timeout_ms, effects);
             }
-            // The leader has answered, or will not.
+            // The leader has responded, or will not.
             Event::ForwardDone { id, result } => self.on_forward_done(id, result, effects),
             // Entries have come back from the log.
             Event::Loaded { entries } => self.on_loaded(entries, effects),
@@ -262,7 +265,8 @@ impl Node {
         }
     }
 
-    /// Cuts an append down to the entries that the log has room for. Entries that are here already need none.
+    /// Cuts an append down to the entries that the credit covers. Entries that are in the log already need
+    /// none.
     fn clip(&self, append: &mut AppendRequest) -> bool {
         let mut free_bytes = self.credit.available_bytes();
         let fitting = append.entries.iter().take_while(|entry| {

@@ -1,7 +1,8 @@
-//! What peers ask, with payloads, and the checks before any of it reaches the core.
+//! The requests of peers, with payloads, and the checks before any of them reaches the core.
 //!
-//! Whatever comes from a peer is checked here once: who sent it, whom it is for, and whether its entries can be a piece
-//! of one log. What does not fit is refused, counted, and changes nothing. Only then are terms looked at.
+//! Every message from a peer is checked here once: who sent it, whom it is for, and whether its entries can
+//! be a part of one log. A message that fails is refused and counted, and changes nothing. Only then are
+//! terms looked at.
 
 use lograft_kv::Command;
 use lograft_raft as raft;
@@ -12,20 +13,20 @@ use lograft_types::{
 
 use crate::limits::Limits;
 
-/// Who speaks to whom.
+/// The sender and the recipient of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The cluster that the sender belongs to.
     pub cluster: ClusterId,
     /// The sender.
     pub from: NodeId,
-    /// Whom the sender means to reach.
+    /// The node that the message is for.
     pub to: NodeId,
-    /// Which life of the sender's data directory this is; 0 while unknown.
+    /// The incarnation of the sender's data directory; 0 while unknown.
     pub incarnation: u64,
 }
 
-/// A request of a peer.
+/// A request from a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerRequest {
     /// Entries, or a heartbeat.
@@ -78,12 +79,12 @@ pub(super) fn meta(entry: &Entry) -> EntryMeta {
     EntryMeta { id: entry.id, size_bytes }
 }
 
-/// Why a message of a peer was refused.
+/// Why a message from a peer was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It belongs to another cluster.
     #[error(
-        "refused: this is a node of cluster {ours}, the message is of cluster {theirs}: check --initial-cluster and --initial-cluster-token"
+        "refused: this node belongs to cluster {ours}, the message to cluster {theirs}: check --initial-cluster and --initial-cluster-token"
     )]
     OtherCluster {
         /// This node's cluster.
@@ -99,17 +100,19 @@ pub enum Refusal {
         /// Whom the message is for.
         theirs: NodeId,
     },
-    /// It says that it comes from this node itself, or from nobody.
+    /// Its sender is this node itself, or node 0.
     #[error(
         "refused: {0} cannot be the sender of a message to this node: is a copy of its data directory running?"
     )]
     ImpossibleSender(NodeId),
-    /// Leader or candidate is not the sender.
-    #[error("refused: the message of {from} speaks for {named}: nodes speak for themselves only")]
+    /// The leader or candidate is not the sender.
+    #[error(
+        "refused: the message from {from} names {named} as leader or candidate: a node speaks only for itself"
+    )]
     SpeaksForAnother {
         /// The sender.
         from: NodeId,
-        /// For whom it speaks.
+        /// The leader or candidate that it names.
         named: NodeId,
     },
     /// A term or an index that no cluster reaches.
@@ -120,12 +123,12 @@ pub enum Refusal {
         /// Its value.
         number: u64,
     },
-    /// Term 0 leads nothing.
+    /// Term 0 has no leader.
     #[error("refused: term 0 has no leader and no candidate")]
     TermZero,
-    /// The entries are no piece of one log.
+    /// The entries cannot be a part of one log.
     #[error(
-        "refused: entry {found} cannot follow {before} in a message of term {term}: indexes rise by one, terms never go back nor above the message's"
+        "refused: entry {found} cannot follow {before} in a message of term {term}: indexes must rise by one, terms must not fall or exceed the message's"
     )]
     NoSequence {
         /// The entry, or `prev`, before it.
@@ -135,9 +138,9 @@ pub enum Refusal {
         /// The message's term.
         term: Term,
     },
-    /// An entry that no leader of this version makes.
+    /// An entry that no leader of this version sends.
     #[error(
-        "refused: entry {id} is of kind {kind:?} with {size_bytes} bytes (the limit is {limit_bytes}), which this version does not take: do all nodes run the same version?"
+        "refused: entry {id} is of kind {kind:?} with {size_bytes} bytes (the limit is {limit_bytes}), which this version does not accept: do all nodes run the same version?"
     )]
     UnfitEntry {
         /// Which entry.
@@ -149,18 +152,18 @@ pub enum Refusal {
         /// The most for a payload.
         limit_bytes: usize,
     },
-    /// A number that the protocol does not give a meaning to.
+    /// A number that has no meaning in the protocol.
     #[error("refused: {0}")]
     Malformed(String),
 }
 
 impl Envelope {
-    /// The envelope of an answer, or of the next message the other way.
+    /// The envelope of a response, or of the next message to that node.
     pub fn between(identity: Identity, to: NodeId) -> Self {
         Self { cluster: identity.cluster, from: identity.node, to, incarnation: 0 }
     }
 
-    /// Whether this message is for this node of this cluster.
+    /// Checks that this message is for this node of this cluster.
     ///
     /// # Errors
     /// [`Refusal`], which names both sides.
@@ -187,7 +190,7 @@ impl PeerRequest {
         }
     }
 
-    /// Whether this can be what an honest node of this version says.
+    /// Checks that an honest node of this version can say this.
     ///
     /// # Errors
     /// [`Refusal`], which names what does not fit.
@@ -209,8 +212,8 @@ impl PeerRequest {
     }
 }
 
-/// Whether an answer can be what an honest node says. Its term is adopted if it is higher, so it must leave room to
-/// count on.
+/// Checks that an honest node can respond this. A higher term is adopted, so it must be low enough for later
+/// increments.
 ///
 /// # Errors
 /// [`Refusal`], which names what does not fit.
@@ -288,7 +291,7 @@ fn check_payload(entry: &Entry, limits: &Limits) -> Result<(), Refusal> {
 /// A message for a peer, as the node hands it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
-    /// A heartbeat: the newest one says all that older ones said.
+    /// A heartbeat: the newest one makes older ones redundant.
     Heartbeat(raft::AppendEntries),
     /// Entries, in order.
     Append {
@@ -306,8 +309,8 @@ pub enum PeerMessage {
 pub enum Payloads {
     /// Here, in order.
     Cached(Vec<Entry>),
-    /// In the log: whoever delivers the message reads them, and drops the message if the entries that it finds are not
-    /// those that the request names, for then they were replaced and this node leads no more.
+    /// In the log. They are read when the message is delivered. If they are not the entries that the request
+    /// names, the message is dropped: they were replaced, so this node no longer leads.
     InLog,
 }
 

@@ -1,4 +1,4 @@
-//! What clients ask of a node and what they hear: domain types, free of any wire format.
+//! What clients ask of a node and what it responds: domain types, free of any wire format.
 
 use bytes::Bytes;
 use lograft_kv::{Command, KeyValue, Outcome, Page};
@@ -14,17 +14,17 @@ pub enum ClientRequest {
     Get {
         /// The key.
         key: Bytes,
-        /// How fresh the answer must be.
+        /// How fresh the response must be.
         consistency: Consistency,
     },
     /// Keys in order.
     List(ListRequest),
-    /// Whether a linearizable read can be served: answered like one, with nothing read.
+    /// Whether a linearizable read can be served: handled like one, but nothing is read.
     Barrier,
 }
 
 impl ClientRequest {
-    /// What the request weighs while it waits: the bytes of its keys and values.
+    /// What the request counts for while it waits: the bytes of its keys and values.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Write(Command::Set { key, value, .. }) => key.len() + value.len(),
@@ -40,50 +40,50 @@ impl ClientRequest {
 pub struct ListRequest {
     /// Only keys that begin with this.
     pub prefix: Bytes,
-    /// Only keys behind this one; empty: from the first.
+    /// Only keys that sort after this one; if empty, from the first key on.
     pub start_after: Bytes,
-    /// At most so many keys; at least 1.
+    /// The most keys; at least 1.
     pub limit: u32,
-    /// At most so many bytes of keys and values, but at least one key.
+    /// The most bytes of keys and values; at least one key is listed even so.
     pub max_bytes: usize,
     /// Leave the values out.
     pub keys_only: bool,
-    /// How fresh the answer must be.
+    /// How fresh the response must be.
     pub consistency: Consistency,
 }
 
-/// How fresh the answer to a read must be.
+/// How fresh the response to a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// It reflects every write that was answered before the read was asked (thesis §6.4).
+    /// It reflects every write that was acknowledged before the read began (thesis §6.4).
     Linearizable,
     /// It reflects some earlier state of the store, as this node has it.
     Serializable,
 }
 
-/// What a client hears.
+/// The response to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientResponse {
-    /// Who answers, and when.
+    /// Which node responds, and when.
     pub header: Header,
     /// What was asked for.
     pub body: ResponseBody,
 }
 
-/// Who answers, and at which point of the cluster's history.
+/// Which node responds, and at which point of the cluster's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The cluster.
     pub cluster: ClusterId,
-    /// The node that answers.
+    /// The node that responds.
     pub node: NodeId,
     /// Its term.
     pub term: Term,
-    /// Of an effective write its own revision; of a read, that of the map it was read from.
+    /// For an effective write, its own revision; for a read, that of the map it was read from.
     pub revision: Revision,
 }
 
-/// The answer to a [`ClientRequest`].
+/// The result of a [`ClientRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseBody {
     /// To a write: it was applied, here or at the leader.
@@ -96,12 +96,13 @@ pub enum ResponseBody {
     Reached,
 }
 
-/// Why a request was not answered as asked.
+/// Why a request failed.
 ///
-/// Of a write, every variant but [`RequestError::UnknownOutcome`] means: it was not applied, and it never will be.
+/// For a write, every variant except [`RequestError::UnknownOutcome`] means that it was not applied and never
+/// will be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Too much waits already.
+    /// Too many requests wait already.
     #[error("not applied: {what} is used up (limit {limit}): send it again later")]
     Overloaded {
         /// Which limit.
@@ -109,30 +110,30 @@ pub enum RequestError {
         /// The limit.
         limit: usize,
     },
-    /// Too much waits already at the leader.
+    /// Too many requests wait already at the leader.
     #[error("not applied: the leader is overloaded: {0}")]
     LeaderOverloaded(String),
-    /// The leader's disk has no room for the entry.
-    #[error("not applied: the disk of node {node} is full: writes are refused until there is room again")]
+    /// The leader's disk has no space for the entry.
+    #[error("not applied: the disk of node {node} is full: writes are refused until there is space again")]
     DiskFull {
         /// Whose disk.
         node: NodeId,
     },
-    /// It waited for a leader until its time was over.
+    /// It waited for a leader until it timed out.
     #[error("not applied: no leader took it within {waited_ms} ms: is a majority of the cluster running?")]
     NoLeader {
         /// How long it waited.
         waited_ms: u64,
     },
-    /// A node was asked as the leader that does not lead.
+    /// It was sent to a node that does not lead.
     #[error("not applied: node {node} does not lead")]
     NotLeader {
         /// The node.
         node: NodeId,
-        /// The leader as that node knows it.
+        /// The leader that this node knows of.
         leader: Option<NodeId>,
     },
-    /// Another leader's entry stands at its index.
+    /// Another leader's entry is at its index.
     #[error("not applied: a new leader's entry took its place: it may be sent again")]
     Replaced,
     /// The leader refused it.
@@ -141,24 +142,24 @@ pub enum RequestError {
     /// The node is shutting down.
     #[error("not applied: the node is shutting down")]
     ShuttingDown,
-    /// It may or may not have been applied, or still be.
+    /// It may have been applied, or may still be.
     #[error("outcome unknown: {reason}: the write may or may not have been applied")]
     UnknownOutcome {
-        /// What came in between.
+        /// What happened.
         reason: String,
     },
     /// A read found no leader that could confirm it in time.
     #[error(
-        "the read could not be confirmed by a leader within {waited_ms} ms; a serializable read answers from this node alone"
+        "no leader confirmed the read within {waited_ms} ms; a serializable read needs this node only, but may be stale"
     )]
     ReadTimedOut {
         /// How long it waited.
         waited_ms: u64,
     },
-    /// A read was confirmed, and this node's map is too far behind to answer it.
+    /// A read was confirmed, but this node's map is too far behind to serve it.
     #[error(
         "this node did not catch up with the leader within {waited_ms} ms, it has applied {applied}: ask another node; \
-         a serializable read answers from what is here"
+         a serializable read needs no catching up, but may be stale"
     )]
     ReadBehind {
         /// How long it waited.
@@ -168,10 +169,10 @@ pub enum RequestError {
     },
 }
 
-/// How a node and its cluster fare, as the node knows it.
+/// The status of a node and its cluster, as the node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Who answers.
+    /// Which node responds.
     pub header: Header,
     /// The node's name.
     pub name: String,
@@ -195,7 +196,7 @@ pub struct Status {
     pub keys: u64,
     /// Bytes of the log's files.
     pub log_size_bytes: u64,
-    /// Requests that wait for an answer.
+    /// Requests that wait for a response.
     pub pending_requests: u64,
     /// Messages from peers that were refused.
     pub refused_messages: u64,
@@ -205,7 +206,7 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
 }
 
-/// How a member fares, as the answering node knows it.
+/// The status of a member, as the responding node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Its id.

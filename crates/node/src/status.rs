@@ -1,4 +1,4 @@
-//! How the node fares, for whoever asks.
+//! The node's status.
 
 use lograft_types::NodeId;
 
@@ -6,7 +6,7 @@ use super::Node;
 use super::request::{MemberStatus, Status};
 
 impl Node {
-    /// How the node and its cluster fare, as far as the node knows.
+    /// The status of the node and its cluster, as far as the node knows.
     pub fn status(&self) -> Status {
         Status {
             header: self.header(self.store.revision()),
@@ -29,7 +29,7 @@ impl Node {
     }
 
     fn member_status(&self, id: NodeId) -> MemberStatus {
-        let member = self.members.iter().find(|member| member.id == id).expect("asked of members only");
+        let member = self.members.iter().find(|member| member.id == id).expect("asked only about members");
         let progress = self.raft.progress(id);
         MemberStatus {
             id,

@@ -13,7 +13,7 @@ pub(super) const N3: NodeId = NodeId::new(3);
 pub(super) const CLUSTER: ClusterId = ClusterId::new(77);
 pub(super) const PLENTY: u64 = 1 << 20;
 
-/// A node and what its surroundings remember.
+/// A node, and the effects that its surroundings have collected.
 pub(super) struct Bench {
     pub(super) node: Node,
     pub(super) report: LogReport,
@@ -82,7 +82,7 @@ impl Bench {
         self.halt = effects.halt.or(self.halt.take());
     }
 
-    /// The log flushes all that it was given.
+    /// The log flushes everything that it was given.
     pub(super) fn persist(&mut self) {
         if let Some(last) = self.writes.last() {
             self.report.persisted = last.seq;
@@ -129,7 +129,7 @@ impl Bench {
         Some(self.response_to(token)?.as_ref().expect_err("it failed"))
     }
 
-    /// A peer asks; answers the refusal, if it was refused.
+    /// A peer sends a request. Returns the refusal, if it was refused.
     pub(super) fn peer(&mut self, from: NodeId, request: PeerRequest) -> Option<Refusal> {
         self.peer_in(Envelope { cluster: CLUSTER, from, to: N1, incarnation: 0 }, request)
     }
@@ -156,7 +156,7 @@ impl Bench {
                 PeerMessage::Vote(vote) if vote.pre_vote == pre_vote => Some(vote),
                 _ => None,
             });
-            let term = asked.expect("a vote is asked for").term;
+            let term = asked.expect("n1 asked for a vote").term;
             self.respond(N2, Response::RequestVote(RequestVoteResponse { term, granted: true, pre_vote }));
         }
         assert!(self.node.raft().is_leader());
@@ -165,7 +165,7 @@ impl Bench {
         self.ticks(1);
     }
 
-    /// A peer says that it has on its disk all that n1 has.
+    /// A peer acknowledges all the entries in the last request from n1.
     pub(super) fn acknowledge(&mut self, from: NodeId) {
         let last_request = self.messages.iter().rev().find_map(|(to, message)| match message {
             PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request) if *to == from => {
@@ -173,7 +173,7 @@ impl Bench {
             }
             _ => None,
         });
-        let request = last_request.expect("the leader has asked");
+        let request = last_request.expect("the leader has sent a request");
         let match_index = request.entries.last().map_or(request.prev.index, |meta| meta.id.index);
         let response = Response::AppendEntries(AppendEntriesResponse {
             term: request.term,
@@ -185,7 +185,7 @@ impl Bench {
     }
 }
 
-/// What recovery says of a log with these entries.
+/// What recovery returns for a log with these entries.
 pub(super) fn recovered(term: u64, entries: &[Entry]) -> Recovered {
     Recovered {
         hard_state: HardState { term: Term::new(term), vote: None },

@@ -1,4 +1,4 @@
-//! What a node does with what comes in.
+//! How a node handles the events that come in.
 
 use bytes::Bytes;
 use lograft_kv::Effect;
@@ -12,7 +12,7 @@ use super::*;
 fn pitfall_14_a_node_alone_acknowledges_only_what_is_durable() {
     let mut bench = alone();
     let token = bench.ask(set("a", "1"));
-    assert_eq!(bench.applied(token), None, "it was handed to the log, and is not durable yet");
+    assert_eq!(bench.applied(token), None, "it was handed to the log, but is not durable yet");
     bench.persist();
     assert_eq!(bench.applied(token), Some(Revision::new(2)));
 }
@@ -30,7 +30,7 @@ fn writes_of_a_turn_are_one_batch() {
     bench.persist();
     let revisions: Vec<_> =
         tokens.iter().map(|token| bench.applied(*token).expect("applied").get()).collect();
-    assert_eq!(revisions, [2, 3, 4, 5, 6], "in the order in which they came");
+    assert_eq!(revisions, [2, 3, 4, 5, 6], "in order of arrival");
 }
 
 #[test]
@@ -46,7 +46,10 @@ fn linearizable_reads_of_a_turn_share_one_round() {
     let heartbeats =
         bench.messages.iter().filter(|(_, message)| matches!(message, PeerMessage::Heartbeat(_)));
     assert_eq!(heartbeats.count(), 2, "one to each peer");
-    assert!(tokens.iter().all(|token| bench.response_to(*token).is_none()), "leadership is not confirmed");
+    assert!(
+        tokens.iter().all(|token| bench.response_to(*token).is_none()),
+        "leadership is not confirmed yet"
+    );
     bench.acknowledge(N3);
     assert!(tokens.iter().all(|token| bench.response_to(*token).is_some()));
 }
@@ -73,7 +76,7 @@ fn a_waiter_outlives_a_lost_leadership() {
     let next = vec![Entry { kind: EntryKind::NoOp, ..entry(term + 1, 3, Bytes::new()) }];
     assert_eq!(bench.peer(N2, append(N2, term + 1, (term, 2), next, 3)), None);
     bench.persist();
-    assert_eq!(bench.applied(token), Some(Revision::new(2)), "the very entry was committed");
+    assert_eq!(bench.applied(token), Some(Revision::new(2)), "the same entry was committed");
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn without_a_leader_a_write_waits_and_then_was_not_applied() {
 fn a_follower_forwards_and_answers_with_the_leaders_outcome() {
     let mut bench = of_three();
     let token = bench.ask(set("a", "1"));
-    assert!(bench.forwards.is_empty(), "nobody leads");
+    assert!(bench.forwards.is_empty(), "there is no leader");
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
     let forward = bench.forwards.pop().expect("parked until a leader is known");
     assert_eq!((forward.to, forward.request), (N2, ForwardRequest::Write(payload("a", "1"))));
@@ -130,16 +133,16 @@ fn a_write_that_the_leader_did_not_take_is_sent_again_at_the_next_tick() {
     let token = bench.ask(set("a", "1"));
     let first = bench.forwards.pop().expect("a forward");
     bench.turn([Event::ForwardDone { id: first.id, result: Err(ForwardFailure::NotTaken) }]);
-    assert!(bench.forwards.is_empty(), "not in a circle");
+    assert!(bench.forwards.is_empty(), "not before the next tick");
     bench.ticks(1);
-    let second = bench.forwards.pop().expect("again");
-    assert_ne!(first.id, second.id, "a name is never used twice");
+    let second = bench.forwards.pop().expect("it is sent again");
+    assert_ne!(first.id, second.id, "an id is never used twice");
     let reason = "the connection broke".to_owned();
     bench.turn([Event::ForwardDone {
         id: second.id,
         result: Err(ForwardFailure::Lost { reason: reason.clone() }),
     }]);
-    assert_eq!(bench.error(token), Some(&RequestError::UnknownOutcome { reason }), "nobody repeats this");
+    assert_eq!(bench.error(token), Some(&RequestError::UnknownOutcome { reason }), "it is never sent again");
     bench.ticks(2);
     assert!(bench.forwards.is_empty());
 }
@@ -204,7 +207,7 @@ fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
     bench.room(PLENTY, false);
     let write = bench.ask(set("a", "1"));
     bench.persist();
-    assert_eq!(bench.applied(write), Some(Revision::new(2)), "it recovers when there is room");
+    assert_eq!(bench.applied(write), Some(Revision::new(2)), "writes go on when there is space again");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Requests that wait, and for what.
 //!
 //! # Invariants
-//! - Every request in here is answered exactly once: by what it waits for, or when its time is over.
-//! - A write that entered the log waits for its entry, not for its leader: a lost leadership does not answer it
+//! - Every request in here is answered exactly once: when what it waits for happens, or when it times out.
+//! - A write that entered the log waits for its entry, not for its leader: a lost leadership does not fail it
 //!   (another leader may commit it).
-//! - What is known and what is unknown stay distinct: a request whose stage is [`Stage::Parked`] has had no effect.
+//! - Known and unknown outcomes stay distinct: a request whose stage is [`Stage::Parked`] has had no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ impl Operation {
         }
     }
 
-    /// Whoever asked.
+    /// Who asked.
     pub(super) const fn origin(&self) -> Origin {
         match self {
             Self::Write { origin, .. } => *origin,
@@ -58,7 +58,7 @@ impl Operation {
 pub(super) enum Read {
     Get(Bytes),
     List(ListRequest),
-    /// Nothing: only that it could be.
+    /// Nothing: only whether it could be.
     Barrier,
 }
 
@@ -71,20 +71,20 @@ pub(super) enum Origin {
     Peer(ForwardToken),
 }
 
-/// Names a waiting request inside the table; later ones are larger.
+/// Identifies a waiting request in the table; later requests have larger ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterId(u64);
 
-/// For what a request waits.
+/// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// For a leader, for room, or for the end of the turn.
+    /// For a leader, for credit, or for the end of the turn.
     Parked,
     /// For the next tick: the leader did not take it just now.
     Delayed,
     /// For this entry to be applied, or replaced.
     Proposed(EntryId),
-    /// For the leader's answer.
+    /// For the leader's response.
     Forwarded,
     /// For this node's leadership to be confirmed.
     Confirming,
@@ -106,7 +106,7 @@ pub(super) struct Clock {
     tick_ms: u64,
 }
 
-/// The table of all requests that wait.
+/// The table of all waiting requests.
 #[derive(Debug)]
 pub(super) struct Waiting {
     clock: Clock,
@@ -145,7 +145,7 @@ impl Waiting {
         self.requests.len()
     }
 
-    /// Takes a request in; it is parked until the end of the turn.
+    /// Adds a request; it is parked until the end of the turn.
     pub(super) fn park(&mut self, operation: Operation, timeout_ms: u64) {
         let id = WaiterId(self.next_waiter);
         self.next_waiter += 1;
@@ -155,7 +155,7 @@ impl Waiting {
         self.parked.insert(id);
     }
 
-    /// A tick has passed: what was delayed is parked again; answers what has waited long enough.
+    /// A tick has passed: delayed requests are parked again. Returns the requests that have timed out.
     pub(super) fn tick(&mut self) -> Vec<Waiter> {
         self.clock.now += 1;
         for id in std::mem::take(&mut self.delayed) {
@@ -171,7 +171,7 @@ impl Waiting {
         over
     }
 
-    /// Ends the wait of a request. `None`: it has been answered already.
+    /// Ends the wait of a request. `None` if it was answered already.
     pub(super) fn finish(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.requests.remove(&id)?;
         self.deadlines.remove(&(waiter.deadline_tick, id));
@@ -180,7 +180,7 @@ impl Waiting {
                 self.parked.remove(&id);
             }
             Stage::Proposed(entry) => self.forget_proposed(entry.index, id),
-            // These lists end with the answer that is due, whether or not their requests still wait.
+            // These lists end when what they wait for happens, whether or not their requests still wait.
             Stage::Delayed | Stage::Forwarded | Stage::Confirming | Stage::Applying => {}
         }
         Some(waiter)
@@ -192,12 +192,12 @@ impl Waiting {
         ids.into_iter().filter_map(|id| self.finish(id)).collect()
     }
 
-    /// What is parked, in the order in which it came.
+    /// The parked requests, in order of arrival.
     pub(super) fn parked(&self) -> Vec<(WaiterId, &Waiter)> {
         self.parked.iter().map(|id| (*id, &self.requests[id])).collect()
     }
 
-    /// How long a request still waits, in milliseconds: what a leader that is asked for it has.
+    /// How long a request still waits, in milliseconds: the time that a leader has to handle it.
     pub(super) fn left_ms(&self, waiter: &Waiter) -> u64 {
         (waiter.deadline_tick - self.clock.now) * self.clock.tick_ms
     }
@@ -212,12 +212,12 @@ impl Waiting {
         self.proposed.entry(entry.index).or_default().push((entry.term, id));
     }
 
-    /// Whoever waits for this index, with the term in which it was proposed.
+    /// The requests that wait for this index, each with the term in which it was proposed.
     pub(super) fn take_proposed(&mut self, index: LogIndex) -> Vec<(Term, WaiterId)> {
         self.proposed.remove(&index).unwrap_or_default()
     }
 
-    /// Parked requests go to the leader under this name.
+    /// Parked requests go to the leader under the returned id.
     pub(super) fn forward(&mut self, purpose: ForwardedFor) -> ForwardId {
         let id = ForwardId(self.next_forward);
         self.next_forward += 1;
@@ -254,7 +254,7 @@ impl Waiting {
         self.applying.entry(index).or_default().extend(ids);
     }
 
-    /// The reads that waited for no more than this.
+    /// The reads that waited for this index or a lower one.
     pub(super) fn take_applied(&mut self, applied: LogIndex) -> Vec<WaiterId> {
         let mut ready = Vec::new();
         while let Some(entry) = self.applying.first_entry().filter(|entry| *entry.key() <= applied) {
@@ -263,8 +263,8 @@ impl Waiting {
         ready
     }
 
-    /// The leader did not take it: again after the next tick, so that a leader that cannot be reached is not asked in
-    /// a circle.
+    /// The leader did not take it: it is sent again after the next tick, so that an unreachable leader is not
+    /// asked in a tight loop.
     pub(super) fn delay(&mut self, id: WaiterId) {
         if self.requests.contains_key(&id) {
             self.set_stage(id, Stage::Delayed);

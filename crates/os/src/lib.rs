@@ -1,17 +1,20 @@
-//! The seam to the operating system: all that the log asks of a disk.
+//! The seam to the operating system: everything the log asks of a disk.
 //!
-//! It stands below the log's logic and above the mapping, so that a simulated disk sees each write into a segment, each
-//! flush, each rename and each sync of a directory. [`RealOs`] is the machine's own disk, [`MemOs`] one in memory that
-//! loses at a crash what was not flushed.
+//! It sits between the log's logic and the mapping, so that a simulated disk sees each write into a segment,
+//! each flush, each rename and each sync of a directory. [`RealOs`] is the machine's own disk; `MemOs` (the
+//! crate `lograft-mem-os`) is a disk in memory that loses unflushed data at a crash.
 //!
-//! What the log relies on, and what a simulated disk therefore has to give:
+//! The log relies on the following, so a simulated disk must provide it:
 //!
-//! - A write into a segment is seen by readers at once and is durable after a flush of the same segment that returned
-//!   ok. Until then any subset of the 4 KiB pages that were touched may be lost, and a page may tear at 512 bytes.
-//! - A flush that fails says nothing about any page and is never repeated.
-//! - A name (of a new file, or after a rename) is durable after a sync of its directory, a removal too.
+//! - Readers see a write into a segment at once. It is durable once a later flush of the same segment has
+//!   returned ok. Until then any subset of the touched 4 KiB pages may be lost, and a page may tear at
+//!   512-byte boundaries.
+//! - A failed flush says nothing about any page and is never retried.
+//! - A name (of a new file, or after a rename) is durable after a sync of its directory; so is a removal.
 //!
-//! Caveat: a disk that answers a flush before the data is safe breaks every promise of the log; nothing here detects it.
+//! Caveat: a disk that acknowledges a flush before the data is safe breaks every promise of the log; nothing
+//! here detects that.
+
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -38,59 +41,60 @@ pub trait Os: Clone + Debug + Send + Sync + 'static {
     /// A file that is open for reading.
     type File: ReadFile;
 
-    /// The names of the files in a directory, in no order.
+    /// The names of the files in a directory, in no particular order.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a file of `size_bytes` that begins with `header` and holds zeros behind it, really allocated and durable
-    /// but for its name. What stood under the name is gone.
+    /// Creates a file of `size_bytes` that begins with `header` and is zero after it. The file is really
+    /// allocated, and durable except for its name. It replaces any file of that name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] when there is no room; then nothing is left under the name.
+    /// [`io::ErrorKind::StorageFull`] when the disk is full; then no file is left under that name.
     fn prepare(&self, path: &Path, header: &[u8], size_bytes: u64) -> io::Result<()>;
 
     /// Maps a prepared segment.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn map(&self, path: &Path) -> io::Result<Self::Segment>;
 
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Writes a small file: its contents are durable on return, its name is not.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Gives a file another name, in the place of the file that has it.
+    /// Renames a file. It replaces any file that has the new name.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Writes a small file so that after a crash it is there as a whole, or as it was before. Durable on return.
+    /// Writes a small file atomically: after a crash it has its old contents or its new ones, whole. Durable
+    /// on return.
     ///
     /// # Errors
-    /// Those of the disk; a path without a directory and a name is [`io::ErrorKind::InvalidInput`].
+    /// Any I/O error; [`io::ErrorKind::InvalidInput`] for a path without a directory and a name.
     fn write_file_atomically(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -102,7 +106,7 @@ pub trait Os: Clone + Debug + Send + Sync + 'static {
     }
 }
 
-/// A segment that is mapped for writing. One thread at a time has it.
+/// A segment that is mapped for writing, owned by one thread at a time.
 pub trait Segment: Debug + Send + 'static {
     /// Its size.
     fn size_bytes(&self) -> u64;
@@ -110,13 +114,13 @@ pub trait Segment: Debug + Send + 'static {
     /// Copies bytes into it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] past its end; a simulated disk also fails at will.
+    /// [`io::ErrorKind::InvalidInput`] past its end; a simulated disk may inject other errors.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes durable what was written.
+    /// Makes all earlier writes durable.
     ///
     /// # Errors
-    /// Those of the disk. Then nothing is known about any byte written since the last flush.
+    /// Any I/O error. After one, nothing is known about any byte written since the last flush.
     fn flush(&mut self) -> io::Result<()>;
 }
 
@@ -125,18 +129,18 @@ pub trait ReadFile {
     /// Its size.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn size_bytes(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] past the end, and those of the disk.
+    /// [`io::ErrorKind::UnexpectedEof`] past the end, and any I/O error.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// Makes the file durable, then forgets what is cached of it, so that reads come from the disk.
+    /// Makes the file durable, then drops its cached pages, so that reads come from the disk.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Any I/O error.
     fn sync_and_drop_cache(&self) -> io::Result<()>;
 }

@@ -1,7 +1,8 @@
-//! The mapping of a file: the one file of the program with `unsafe` in it.
+//! Mapping a file. This is the only file of the program that contains `unsafe`.
 //!
-//! Caveat: the kernel raises SIGBUS at a store into a page that it cannot provide: behind the end of a file that was
-//! shrunk, or in a hole of a full disk. So segments are really allocated before they are mapped, and never shrunk.
+//! Caveat: the kernel raises SIGBUS at a store into a page that it cannot provide: past the end of a file
+//! that was shrunk, or in a hole when the disk is full. So segments are really allocated before they are
+//! mapped, and never shrunk.
 #![expect(unsafe_code, reason = "mapping a file is unsafe: another process could change or shrink it")]
 
 use std::fs::File;
@@ -34,7 +35,7 @@ impl MappedFile {
         self.map.len() as u64
     }
 
-    /// Copies bytes into the mapping; past its end nothing is copied and the error says so.
+    /// Copies bytes into the mapping. Past its end it copies nothing and returns an error.
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -43,7 +44,7 @@ impl MappedFile {
         Ok(())
     }
 
-    /// Makes durable what was copied: `fdatasync` of the file that is mapped covers the pages of its mapping.
+    /// Makes the copied bytes durable: `fdatasync` of a mapped file covers the pages of its mapping.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -1,7 +1,7 @@
 //! The machine's own disk.
 //!
-//! Caveat: preparing a segment writes every byte of the log once more, as zeros. Without it a flush would also have to
-//! write the file's map of extents, and a full disk would be a SIGBUS in the middle of an append.
+//! Caveat: preparing a segment writes every byte of the log once more, as zeros. Without that, a flush would
+//! also have to write the file's extent map, and a full disk would raise SIGBUS in the middle of an append.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use crate::mmap::MappedFile;
 use crate::{Os, PAGE_BYTES, ReadFile, Segment};
 
-/// Zeros are written in bursts of this size, each flushed, with a pause behind it that leaves the disk to the log.
+/// Zeros are written in bursts of this size. Each is flushed and followed by a pause that leaves the disk to
+/// the log.
 const FILL_BURST_BYTES: u64 = 512 * 1024;
 /// The pause after each burst.
 const FILL_PAUSE: Duration = Duration::from_millis(2);
@@ -39,7 +40,7 @@ impl Os for RealOs {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for item in fs::read_dir(dir)? {
-            // A name that is not UTF-8 is none of ours.
+            // A name that is not UTF-8 is not one of ours.
             names.extend(item?.file_name().into_string().ok());
         }
         Ok(names)
@@ -48,7 +49,8 @@ impl Os for RealOs {
     fn prepare(&self, path: &Path, header: &[u8], size_bytes: u64) -> io::Result<()> {
         let prepared = fill(path, header, size_bytes);
         if prepared.is_err() {
-            // What was allocated goes back: on a full disk others need it. The first error is the one to tell.
+            // Give the allocated space back: on a full disk others need it. The first error is the one to
+            // report.
             let _ = fs::remove_file(path);
         }
         prepared
@@ -82,12 +84,12 @@ impl Os for RealOs {
     }
 }
 
-/// Allocates the file and fills it. Pages are written one by one: a page cache of large folios would write up to 1 MiB
-/// for each small record that is flushed later.
+/// Allocates the file and fills it. Pages are written one by one: with large folios in the page cache, each
+/// small record flushed later would write up to 1 MiB.
 fn fill(path: &Path, header: &[u8], size_bytes: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     match fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
-        // A file system that cannot allocate ahead allocates while zeros are written.
+        // A file system without `fallocate` allocates while zeros are written.
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(error) => return Err(error.into()),
     }

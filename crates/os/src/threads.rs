@@ -1,8 +1,8 @@
 //! The threads, channels and locks of the log: those of the standard library.
 //!
-//! With `--cfg schedules` they are shuttle's, which runs one thread at a time and draws at each of their operations who
-//! goes on: `scripts/schedules` plays the log thread that way. Time does not pass there, so that whatever waits for a
-//! while may at any moment have waited long enough.
+//! With `--cfg schedules` they are shuttle's. Shuttle runs one thread at a time and draws at each operation
+//! which thread goes on; `scripts/schedules` tests the log thread that way. Time does not pass there, so a
+//! timed wait may expire at any moment.
 
 use std::sync::mpsc::RecvTimeoutError;
 #[cfg(not(schedules))]
@@ -16,13 +16,13 @@ pub use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteG
 #[cfg(schedules)]
 pub use shuttle::thread;
 
-/// Waits for a message, and for no longer than `patience`.
+/// Waits for a message for at most `patience`.
 #[cfg(not(schedules))]
 pub fn recv_timeout<T>(receiver: &mpsc::Receiver<T>, patience: Duration) -> Result<T, RecvTimeoutError> {
     receiver.recv_timeout(patience)
 }
 
-/// As it is with a clock that goes as it likes: with shuttle's channels a wait would last for ever.
+/// The same with an arbitrary clock: a wait on shuttle's own channels would never time out.
 #[cfg(schedules)]
 pub fn recv_timeout<T>(receiver: &mpsc::Receiver<T>, _patience: Duration) -> Result<T, RecvTimeoutError> {
     use std::sync::mpsc::TryRecvError;

@@ -1,4 +1,4 @@
-//! The data directory: whose it is, and that only one process uses it.
+//! The data directory: it says which node owns it, and only one process can use it.
 //!
 //! ```text
 //! LOCK                   locked as long as a process uses the directory
@@ -7,10 +7,11 @@
 //! 0000000000000001.log   the segments of the log
 //! ```
 //!
-//! Directories are made with mode 0700, files with 0600. `docs/FORMAT.md` has the details.
+//! Directories are created with mode 0700, files with 0600. `docs/FORMAT.md` has the details.
 //!
-//! Caveats: the lock is one of this machine; a directory on a network file system can be opened twice. A directory that
-//! was copied as a whole cannot be told from the original.
+//! Caveats: the lock holds on this machine only; a directory on a network file system can be opened twice. A
+//! complete copy of a directory cannot be told from the original.
+
 #![expect(clippy::disallowed_types, reason = "the lock is an open file of this process")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -27,7 +28,7 @@ use lograft_types::{ClusterId, Identity, Member, NodeId};
 
 const LOCK_FILE: &str = "LOCK";
 const META_FILE: &str = "meta.json";
-/// What a meta file may have at most: it is read into memory.
+/// The largest meta file: it is read into memory.
 const MAX_META_BYTES: u64 = 1 << 20;
 
 /// What the directory says about its node. Written once, at the first start.
@@ -46,7 +47,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Who the node is.
+    /// The node's identity.
     pub fn identity(&self) -> Identity {
         Identity { cluster: self.cluster_id, node: self.node_id }
     }
@@ -55,13 +56,13 @@ impl Meta {
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// Another process has it.
+    /// Another process uses it.
     #[error("data directory {path} is in use by another process: stop that one, or use another directory")]
     InUse {
         /// The directory.
         path: PathBuf,
     },
-    /// It cannot be made or written.
+    /// It cannot be created or written.
     #[error("data directory {path} cannot be written ({source}): check its owner and its mode")]
     NotWritable {
         /// The directory.
@@ -69,7 +70,7 @@ pub enum DirectoryError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// There is something else under the name.
+    /// The path is something else.
     #[error("{path} is not a directory: use another path for the data")]
     NotADirectory {
         /// The path.
@@ -77,7 +78,7 @@ pub enum DirectoryError {
     },
     /// It holds something that is not Lograft's.
     #[error(
-        "{path} holds {found:?} and no {META_FILE}, so it is no data directory of lograft: use an empty directory"
+        "{path} holds {found:?} but no {META_FILE}, so it is not a data directory of lograft: use an empty directory"
     )]
     ForeignContent {
         /// The directory.
@@ -85,21 +86,21 @@ pub enum DirectoryError {
         /// A file that is not Lograft's.
         found: String,
     },
-    /// There is no data directory (asked for inspection only).
-    #[error("{path} is no data directory of lograft: there is no {META_FILE} in it")]
+    /// It is not a data directory (only when opened for inspection).
+    #[error("{path} is not a data directory of lograft: it holds no {META_FILE}")]
     NoMeta {
         /// The directory.
         path: PathBuf,
     },
-    /// There is a log and nothing that says whose.
+    /// It holds a log, but nothing says whose.
     #[error(
-        "{path} holds a log and no {META_FILE}: restore that file from a copy, or move the directory away"
+        "{path} holds a log but no {META_FILE}: restore that file from a copy, or move the directory away"
     )]
     MetaLost {
         /// The directory.
         path: PathBuf,
     },
-    /// A newer version of the program made it.
+    /// A newer version of the program created it.
     #[error(
         "data directory {path} has format {found}, this program knows formats up to {known}: use a newer lograft"
     )]
@@ -111,7 +112,7 @@ pub enum DirectoryError {
         /// The newest that this program knows.
         known: u32,
     },
-    /// What it says about itself cannot be read.
+    /// Its meta file cannot be read.
     #[error("{path} is damaged ({reason}): restore it from a copy, or move the data directory away")]
     BrokenMeta {
         /// The file.
@@ -119,8 +120,11 @@ pub enum DirectoryError {
         /// What is wrong with it.
         reason: String,
     },
-    /// It has an identity already.
-    #[error("data directory {path} belongs to node {} of cluster {} already", found.node, found.cluster)]
+    /// It already has an identity.
+    #[error(
+        "data directory {path} already belongs to node {} of cluster {}: use another directory",
+        found.node, found.cluster
+    )]
     Initialized {
         /// The directory.
         path: PathBuf,
@@ -144,15 +148,15 @@ pub enum DirectoryError {
 pub struct Directory {
     path: PathBuf,
     meta: Option<Meta>,
-    /// Closing the file gives the lock back.
+    /// Closing the file releases the lock.
     _lock: File,
 }
 
 impl Directory {
-    /// Opens a data directory for a node. Makes it if it is missing.
+    /// Opens a data directory for a node. Creates it if it is missing.
     ///
     /// # Errors
-    /// See [`DirectoryError`]. A directory that is refused is left as it was.
+    /// See [`DirectoryError`]. A refused directory is left as it was.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         make(path)?;
         check_content(path)?;
@@ -169,7 +173,8 @@ impl Directory {
     /// Opens the data directory of a stopped node to look into it. It is locked, but nothing in it is changed.
     ///
     /// # Errors
-    /// See [`DirectoryError`]: [`DirectoryError::InUse`] while the node runs, [`DirectoryError::NoMeta`] when it is none.
+    /// See [`DirectoryError`]: [`DirectoryError::InUse`] while the node runs, [`DirectoryError::NoMeta`] if
+    /// it is not a data directory.
     pub fn open_for_inspection(path: &Path) -> Result<Self, DirectoryError> {
         let no_meta = || DirectoryError::NoMeta { path: path.to_owned() };
         let lock = match File::open(path.join(LOCK_FILE)) {
@@ -206,10 +211,11 @@ impl Directory {
         self.meta.as_ref()
     }
 
-    /// Writes down whose the directory is: once, before anything else is put there. A crash leaves it written or not.
+    /// Records which node owns the directory: once, before anything else is put there. After a crash the
+    /// record is whole or missing.
     ///
     /// # Errors
-    /// [`DirectoryError::Initialized`] the second time, and those of the disk.
+    /// [`DirectoryError::Initialized`] the second time, and any I/O error.
     pub fn initialize(&mut self, meta: Meta) -> Result<(), DirectoryError> {
         if let Some(meta) = &self.meta {
             return Err(DirectoryError::Initialized { path: self.path.clone(), found: meta.identity() });
@@ -233,12 +239,12 @@ fn make(path: &Path) -> Result<(), DirectoryError> {
         return Err(DirectoryError::NotADirectory { path: path.to_owned() });
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_writable)?;
-    // The new name must not be lost: the votes behind it are promises.
+    // The new name must not be lost: the votes stored under it are promises.
     let absolute = fs::canonicalize(path).map_err(not_writable)?;
     absolute.parent().map_or(Ok(()), |parent| RealOs.sync_dir(parent)).map_err(not_writable)
 }
 
-/// Without a meta file nothing may be there but what a first start leaves when it is cut short.
+/// Without a meta file, the directory may hold only what an interrupted first start leaves.
 fn check_content(path: &Path) -> Result<(), DirectoryError> {
     let not_readable = |source| DirectoryError::Io { action: "list", path: path.to_owned(), source };
     let names = RealOs.list(path).map_err(not_readable)?;
@@ -249,7 +255,7 @@ fn check_content(path: &Path) -> Result<(), DirectoryError> {
         return Err(DirectoryError::MetaLost { path: path.to_owned() });
     }
     let temporary = format!("{META_FILE}.tmp");
-    // A fresh file system has a lost+found of its own.
+    // A fresh file system has a lost+found directory.
     let ours = |name: &str| name == LOCK_FILE || name == temporary || name == "lost+found";
     match names.into_iter().find(|name| !ours(name)) {
         Some(found) => Err(DirectoryError::ForeignContent { path: path.to_owned(), found }),
@@ -271,10 +277,10 @@ fn read_meta(dir: &Path) -> Result<Option<Meta>, DirectoryError> {
     }
 }
 
-/// What the bytes of the meta file in `dir` say.
+/// Parses the bytes of the meta file in `dir`.
 pub(super) fn parse_meta(dir: &Path, bytes: &[u8]) -> Result<Meta, DirectoryError> {
     let broken = |reason: String| DirectoryError::BrokenMeta { path: dir.join(META_FILE), reason };
-    // The version first: a newer format may have another shape.
+    // Check the version first: a newer format may have another shape.
     let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
     let version = json.get("format_version").and_then(serde_json::Value::as_u64);
     match version {

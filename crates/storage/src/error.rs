@@ -20,7 +20,7 @@ pub enum LogError {
     },
     /// Durable data is damaged or gone: nothing was changed.
     #[error(
-        "the log is damaged: {file} at offset {offset} (behind index {index}): {reason}. Nothing was changed. Restore \
+        "the log is damaged: {file} at offset {offset} (after index {index}): {reason}. Nothing was changed. Restore \
          this data directory from a copy, or move it away and give the node a new identity; `lograft log DIR` shows \
          what can still be read"
     )]
@@ -57,8 +57,8 @@ pub enum LogError {
         /// Whose it should be.
         expected: Identity,
     },
-    /// The sizes asked for make no log.
-    #[error("segments from {min} to {max} bytes with {reserve} kept back: {reason}")]
+    /// A log cannot have these sizes.
+    #[error("a log cannot have segments of {min} to {max} bytes and a reserve of {reserve} bytes: {reason}")]
     Options {
         /// The smallest segment.
         min: u64,
@@ -69,16 +69,16 @@ pub enum LogError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// No room for the write: nothing of it was written. It may be tried again when a segment was prepared.
-    #[error("no room for a write of {bytes} bytes: the next segment is not ready")]
+    /// The write does not fit: nothing of it was written. It may be tried again once a segment is prepared.
+    #[error("a write of {bytes} bytes does not fit: the next segment is not ready")]
     NoRoom {
-        /// What it needs.
+        /// The bytes that it needs.
         bytes: u64,
     },
-    /// The write does not continue the log: nothing of it was written. A bug of the caller.
+    /// The write does not continue the log: nothing of it was written. This is a bug in the caller.
     #[error("write out of order: {0}")]
     OutOfOrder(String),
-    /// The disk failed earlier: what it holds is not known, nothing is touched any more.
+    /// The disk failed earlier. What it holds is unknown, so the log does not touch it any more.
     #[error("the log is closed after a failure: {0}")]
     Poisoned(String),
 }
@@ -87,14 +87,14 @@ pub enum LogError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The log no longer holds the entry.
-    #[error("entry {index} is gone: the log begins behind {log_start}")]
+    #[error("entry {index} is gone: the log begins after {log_start}")]
     Gone {
         /// The entry.
         index: LogIndex,
         /// Where the log begins.
         log_start: LogIndex,
     },
-    /// The log does not reach so far, or no longer.
+    /// The log does not reach that far, or no longer does.
     #[error("there is no entry {index}: the log ends at {last}")]
     PastEnd {
         /// The entry.
@@ -102,7 +102,7 @@ pub enum ReadError {
         /// Where it ends.
         last: LogIndex,
     },
-    /// Another entry took the place of this one while it was read.
+    /// Another entry took its place while it was read.
     #[error("entry {index} was replaced while it was read")]
     Replaced {
         /// The entry.
@@ -129,7 +129,7 @@ pub enum ReadError {
 }
 
 impl LogError {
-    /// For `map_err`: an error of the disk, with what was tried and on which file.
+    /// For `map_err`: a disk error, with what was tried and on which file.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

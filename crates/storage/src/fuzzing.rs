@@ -1,7 +1,8 @@
-//! For `tests/fuzz`: any bytes as a record, as segments, as what happens to a data directory, as its meta file.
+//! For `tests/fuzz`: any bytes as a record, as segments, as the history of a data directory, as its meta
+//! file.
 //!
-//! Nothing that is random has a checksum that holds. So the targets make inputs whole where a checksum would be all
-//! that stops them, and say themselves what was damaged.
+//! Random bytes never have a valid checksum. So the targets correct the checksum where nothing else would
+//! stop an input, and choose the damage themselves.
 
 use std::path::Path;
 
@@ -22,7 +23,7 @@ mod segment;
 pub use directory::directory;
 pub use segment::segment;
 
-/// A log as whoever uses it sees it.
+/// A log as its user sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     hard_state: HardState,
@@ -34,7 +35,7 @@ impl Content {
     /// What was recovered, and the entries themselves.
     ///
     /// # Panics
-    /// If the two do not agree.
+    /// If the two disagree.
     fn of(log: &Log<MemOs>, recovered: &Recovered) -> Self {
         let entries = all(log, recovered.log_start);
         let metas = entries.iter().map(|entry| EntryMeta {
@@ -44,7 +45,7 @@ impl Content {
         assert!(metas.eq(recovered.entries.iter().copied()), "the reader and the recovery agree");
         let mut before = recovered.log_start;
         for Entry { id, .. } in &entries {
-            assert!(id.index == before.index.next() && id.term >= before.term, "{id} behind {before}");
+            assert!(id.index == before.index.next() && id.term >= before.term, "{id} after {before}");
             before = *id;
         }
         assert_eq!(log.last(), before, "the log ends with its last entry");
@@ -52,7 +53,7 @@ impl Content {
     }
 }
 
-/// A record at some place of some segment, and what may stand beside it: a segment's header, the name of a file.
+/// A record at some offset of some segment; also a segment's header and the name of a file.
 pub fn record(bytes: &[u8]) -> &'static str {
     let mut input = Unstructured::new(bytes);
     let seed = u32::from(input.u16()) << 16 | u32::from(input.u16());
@@ -93,7 +94,7 @@ fn header(bytes: &[u8]) -> bool {
     }
 }
 
-/// Gives what could be a record a length that fits and the checksum that it should have.
+/// Gives what could be a record a length that fits and the right checksum.
 fn make_whole(bytes: &mut [u8], seed: u32) -> bool {
     let Some(room) = bytes.len().checked_sub(HEADER_BYTES) else { return false };
     let length = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
@@ -105,17 +106,17 @@ fn make_whole(bytes: &mut [u8], seed: u32) -> bool {
     true
 }
 
-/// What must hold of a record. `flip` chooses a bit of it.
+/// Checks what must hold of a record. `flip` chooses the bit of it to flip.
 fn judge(bytes: &[u8], offset: u64, seed: u32, flip: usize) -> &'static str {
     let (record, crc) = match Record::decode(bytes, offset, seed) {
         Decoded::Record { record, crc } => (record, crc),
         Decoded::UnknownKind { durable, .. } => {
-            assert!(durable <= offset, "nothing behind a record was durable when it was written");
+            assert!(durable <= offset, "nothing after a record was durable when it was written");
             return "unknown kind";
         }
         Decoded::Broken => return "broken",
     };
-    assert!(record.durable <= offset, "nothing behind a record was durable when it was written");
+    assert!(record.durable <= offset, "nothing after a record was durable when it was written");
     let covered = HEADER_BYTES + record.payload.len();
     let mut encoded = Vec::new();
     assert_eq!(record.encode(seed, &mut encoded), crc);
@@ -123,13 +124,13 @@ fn judge(bytes: &[u8], offset: u64, seed: u32, flip: usize) -> &'static str {
     assert_eq!(encoded.len() as u64, record.size_bytes());
     assert!(encoded[covered..].iter().all(|byte| *byte == 0), "records are filled up with zeros");
     let torn = Record::decode(&encoded[..covered - 1], offset, seed);
-    assert_eq!(torn, Decoded::Broken, "a part of a record is none");
+    assert_eq!(torn, Decoded::Broken, "a truncated record is not a record");
     assert_ne!(
         Record::decode(&encoded, offset, !seed),
         Decoded::Record { record, crc },
-        "of another segment"
+        "a record of another segment is not valid"
     );
-    // One bit of what the checksum covers; another length would be another sum.
+    // Flip one bit that the checksum covers, except in the length: another length would be another sum.
     let bit = flip % (covered * 8);
     if !(8..12).contains(&(bit / 8)) {
         let mut flipped = encoded.clone();
@@ -148,7 +149,7 @@ fn judge(bytes: &[u8], offset: u64, seed: u32, flip: usize) -> &'static str {
     }
 }
 
-/// The file that says whose a data directory is.
+/// The file that says which node owns a data directory.
 pub fn meta(bytes: &[u8]) -> &'static str {
     match parse_meta(dir(), bytes) {
         Ok(meta) => {
@@ -161,14 +162,14 @@ pub fn meta(bytes: &[u8]) -> &'static str {
             assert!(!error.to_string().contains('\n'), "one line: {error}");
             "broken"
         }
-        Err(error) => panic!("only what the bytes say is judged here: {error}"),
+        Err(error) => panic!("parsing the bytes gives no other error: {error}"),
     }
 }
 
-/// Opens a log twice and more: what is there once is there ever after, also when it goes on.
+/// Opens a log several times: what the first opening finds, each later one finds too, also after an append.
 ///
 /// # Panics
-/// If it is not, or if recovery changes what it refuses.
+/// If one does not, or if recovery changes a log that it refuses.
 fn open_and_go_on(os: &MemOs) -> Result<(Content, Recovered), super::LogError> {
     let before = os.counts();
     let (mut log, recovered) = match try_open(os) {
@@ -176,7 +177,7 @@ fn open_and_go_on(os: &MemOs) -> Result<(Content, Recovered), super::LogError> {
         Err(error) => {
             // Flushes make durable what was there, and reads change nothing.
             let changed = OpCounts { flushes: before.flushes, reads: before.reads, ..os.counts() };
-            assert_eq!(changed, before, "what is refused is left as it was: {error}");
+            assert_eq!(changed, before, "a refused log is left as it was: {error}");
             return Err(error);
         }
     };
@@ -191,7 +192,7 @@ fn open_and_go_on(os: &MemOs) -> Result<(Content, Recovered), super::LogError> {
     let next = entry(last.index.get() + 1, last.term.get().max(1), b"behind what was found");
     match log.append(&next) {
         Ok(()) => expected.entries.push(next),
-        // The last index that there is; the log stays as it is.
+        // The last possible index: the log stays as it is.
         Err(error) => {
             assert!(matches!(error, super::LogError::OutOfOrder(_)), "{error}");
             assert_eq!(next.id.index.get(), MAX_COUNTER, "an opened log takes entries: {error}");

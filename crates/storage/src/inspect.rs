@@ -14,28 +14,28 @@ use super::segment::FIRST_RECORD;
 use lograft_os::Os;
 use lograft_types::{HardState, Identity, LogIndex, Term};
 
-/// A record, and where it stands.
+/// A record and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedRecord {
     /// The id of its segment.
     pub segment: u64,
-    /// Where it stands in the segment, in bytes.
+    /// Its offset in the segment, in bytes.
     pub offset: u64,
     /// What it is.
     pub kind: RecordKind,
-    /// Of an entry its index; `docs/FORMAT.md` tells what it is in other records.
+    /// An entry's index; `docs/FORMAT.md` says what it is in other records.
     pub index: LogIndex,
-    /// Of an entry its term.
+    /// An entry's term.
     pub term: Term,
-    /// Up to this offset the segment was known to be durable when the record was written.
+    /// The segment was known to be durable up to this offset when the record was written.
     pub durable: u64,
-    /// The term and vote that the record carries: of a hard state, and of a segment's start.
+    /// The term and vote in the record, if it is a hard state or a segment start.
     pub hard_state: Option<HardState>,
-    /// The payload; of an entry its command.
+    /// The payload; in an entry, its command.
     pub payload: Bytes,
 }
 
-/// Why the records end where they end, if not because the log does.
+/// Why the records end, if not because the log ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// A torn write, which the next start cuts.
@@ -44,7 +44,7 @@ pub enum Problem {
         _0.file.display(), _0.offset, _0.bytes_cut
     )]
     Torn(Repair),
-    /// What makes the next start refuse.
+    /// Damage, because of which the next start is refused.
     #[error(transparent)]
     Damaged(LogError),
 }
@@ -60,7 +60,8 @@ pub struct Records<O: Os> {
     problem: Option<Problem>,
 }
 
-/// Begins to read the records of the log in `dir`. They are all read once before, to find out whether they add up.
+/// Begins to read the records of the log in `dir`. They are all read once first, to check whether they are
+/// consistent.
 pub fn records<O: Os>(os: O, dir: &Path, identity: Identity) -> Records<O> {
     let problem = match recovery::examine(&os, dir, identity) {
         Ok(found) => {
@@ -76,14 +77,14 @@ pub fn records<O: Os>(os: O, dir: &Path, identity: Identity) -> Records<O> {
 }
 
 impl<O: Os> Records<O> {
-    /// The next record that is whole.
+    /// The next whole record.
     fn read(&mut self) -> Option<InspectedRecord> {
         loop {
             if self.image.is_none() {
                 if self.next_segment > self.segments {
                     return None;
                 }
-                // What cannot be loaded is what the problem is about.
+                // If a segment cannot be loaded, the problem says so.
                 self.image = Some(recovery::load(&self.os, &self.dir, self.next_segment, None).ok()?);
                 self.next_segment += 1;
                 self.offset = FIRST_RECORD;
@@ -118,7 +119,7 @@ impl<O: Os> Records<O> {
                     return Some(inspected);
                 }
                 Decoded::UnknownKind { .. } | Decoded::Broken => {
-                    // Only behind a segment's end does the log go on.
+                    // The log goes on in the next segment only after a segment end.
                     self.next_segment = self.segments + 1;
                     self.image = None;
                 }
@@ -134,7 +135,7 @@ impl<O: Os> Iterator for Records<O> {
         match self.read() {
             Some(record) => Some(Ok(record)),
             None => {
-                // The end, once.
+                // Report the end once.
                 self.next_segment = self.segments + 1;
                 self.image = None;
                 self.problem.take().map(Err)

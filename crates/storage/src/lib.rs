@@ -1,18 +1,20 @@
-//! The disk: the mapped log and the data directory.
+//! Storage: the mapped log and the data directory.
 //!
-//! - [`Directory`] says whose the data is, and locks it for one process.
-//! - [`Log`] is the stream of records: entries, terms and votes. It is synchronous and driven from outside; opening it
-//!   is recovery. What its files hold is told in `docs/FORMAT.md`.
-//! - [`LogThread`] drives a log in a node: it alone touches the mapping, and everything that waits shares a flush.
-//! - [`LogReader`] reads entries beside it, from any thread.
-//! - [`os`] is the seam to the operating system: everything above runs on [`MemOs`] too, a disk that loses at a power cut what
-//!   was not flushed.
+//! - [`Directory`] says which node owns the data, and locks it for one process.
+//! - [`Log`] is the stream of records: entries, terms and votes. It is synchronous and driven from outside;
+//!   opening it runs recovery. `docs/FORMAT.md` describes its files.
+//! - [`LogThread`] drives a log in a node: it alone touches the mapping, and all waiting writes share a
+//!   flush.
+//! - [`LogReader`] reads entries at the same time, from any thread.
+//! - [`Os`] is the seam to the operating system: everything above also runs on `MemOs`, a disk in memory that
+//!   loses unflushed data at a power cut.
 //! - [`inspect`] reads the records of a stopped node, damaged or not.
 //!
-//! The order of calls: [`Directory::open`], [`Directory::initialize`] at the first start, [`Log::open`] with its path and
-//! identity, [`LogThread::spawn`]. Nothing of Raft and nothing of the store is known here.
+//! The order of calls: [`Directory::open`], [`Directory::initialize`] at the first start, [`Log::open`] with
+//! its path and identity, [`LogThread::spawn`]. This crate knows nothing of Raft or the store.
 //!
-//! Caveat: segments are never removed; the log grows until the database file exists that makes old ones needless.
+//! Caveat: segments are never removed, so the log grows: there is no database file yet that would make old
+//! ones unnecessary.
 
 #![forbid(unsafe_code)]
 

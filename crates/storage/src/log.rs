@@ -1,20 +1,20 @@
 //! The log: one stream of records in segments that are written through a mapping.
 //!
-//! Nothing durable is ever overwritten. Appending copies records behind the last one; replacing entries from an index on
-//! is appending too, as an entry drops what stood at its index and behind. A flush makes everything durable that was
-//! appended before it. When a segment is full, its last record says so, it is flushed, and only then the first byte
-//! of the next one is written; the next one was prepared long before.
+//! Durable data is never overwritten. Appending copies records after the last one. Replacing entries from an
+//! index on is appending too: a new entry drops any old ones at its index and after it. A flush makes
+//! everything durable that was appended before it. A full segment ends with a record that says so and is
+//! flushed before the first byte of the next segment is written. The next segment was prepared long before.
 //!
-//! The log is synchronous and does nothing by itself: [`super::LogThread`] drives it in a node, a simulator step
-//! by step.
+//! The log is synchronous and does nothing by itself: [`super::LogThread`] drives it in a node; a simulator
+//! drives it step by step.
 //!
-//! # Room
-//! A write that was accepted must not fail for want of room. [`Log::credit`] says how many bytes of records may still be
-//! handed in; a reserve is kept back for terms, votes and a new leader's first entry, which are written beside the
+//! # Credit
+//! An accepted write must always fit. [`Log::credit`] says how many bytes of records may still be handed in.
+//! A reserve is kept back for terms, votes and a new leader's first entry, which do not count against the
 //! credit.
 //!
-//! Caveats: segments are not removed yet, so the log grows. On a disk that stays full, terms and votes use the
-//! reserve up in the end (48 bytes each); then the log fails with [`LogError::NoRoom`].
+//! Caveats: segments are not removed yet, so the log grows. On a disk that stays full, terms and votes
+//! eventually use up the reserve (48 bytes each); then the log fails with [`LogError::NoRoom`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ mod open;
 
 /// The record that ends a segment.
 const SEGMENT_END_BYTES: u64 = HEADER_BYTES as u64;
-/// What a segment holds beside its records: its header's page, its start and its end.
+/// The overhead of a segment: its header's page, its start record and its end record.
 const SEGMENT_FRAME_BYTES: u64 = FIRST_RECORD + record_size_bytes(START_PAYLOAD_BYTES) + SEGMENT_END_BYTES;
 const MARK_BYTES: u64 = HEADER_BYTES as u64;
 const HARD_STATE_BYTES: u64 = record_size_bytes(8);
@@ -46,11 +46,11 @@ const HARD_STATE_BYTES: u64 = record_size_bytes(8);
 /// The sizes of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The first segment's size. Each further one has twice the size of the one before.
+    /// The size of the first segment. Each further one is twice as large as the one before.
     pub min_segment_bytes: u64,
-    /// Where segments stop doubling; at most 1 GiB.
+    /// The size at which segments stop doubling; at most 1 GiB.
     pub max_segment_bytes: u64,
-    /// What is kept back for terms, votes and a new leader's first entry.
+    /// Bytes kept back for terms, votes and a new leader's first entry.
     pub reserve_bytes: u64,
 }
 
@@ -60,28 +60,28 @@ impl Default for LogOptions {
     }
 }
 
-/// What was there when the log was opened. All of it is durable.
+/// What the log held when it was opened. All of it is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// The term and the vote.
     pub hard_state: HardState,
-    /// The entry behind which the log begins.
+    /// The entry before the first one in the log.
     pub log_start: EntryId,
-    /// The entries behind the log start.
+    /// The entries after the log start.
     pub entries: Vec<EntryMeta>,
-    /// The number that the first write has to have.
+    /// The number that the first write must have.
     pub next_write: WriteSeq,
-    /// A torn write that was cut: a power cut left it, and nobody was promised it.
+    /// A torn write that was cut: a power cut left it, and nothing in it was ever promised.
     pub repaired: Option<Repair>,
 }
 
-/// How much may be handed in.
+/// How much the log promises to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credit {
-    /// So many bytes of records (see [`record_size_bytes`]) behind what was appended fit for certain. Terms, votes and
-    /// entries without a command come out of the reserve and do not count.
+    /// How many more bytes of records (see [`record_size_bytes`]) certainly fit. Terms, votes and entries
+    /// without a command come out of the reserve and do not count.
     pub credit_bytes: u64,
-    /// The next segment could not be prepared: when the credit is used up there is no more.
+    /// The next segment could not be prepared: once this credit is used up, there is no more.
     pub disk_full: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct Credit {
 ///
 /// # Invariants
 /// - `active.durable ≤ active.tail`, and everything in older segments is durable.
-/// - The segments' ids are consecutive: the sealed ones, the active one, the prepared ones.
+/// - Segment ids are consecutive: first the sealed ones, then the active one, then the prepared ones.
 #[derive(Debug)]
 pub struct Log<O: Os> {
     os: O,
@@ -100,24 +100,24 @@ pub struct Log<O: Os> {
     index: Arc<RwLock<Index>>,
     active: Active<O>,
     prepared: Vec<PreparedSegment<O>>,
-    /// A preparation was handed out and has not come back.
+    /// A preparation was handed out and its outcome has not come back.
     preparing: bool,
     disk_full: bool,
     written: WriteSeq,
     sealed_bytes: u64,
     poisoned: Option<String>,
-    /// A record while it is encoded.
+    /// Holds a record while it is encoded.
     scratch: Vec<u8>,
 }
 
-/// The segment that is written.
+/// The segment being written.
 #[derive(Debug)]
 struct Active<O: Os> {
     header: SegmentHeader,
     segment: O::Segment,
     /// Where the next record goes.
     tail: u64,
-    /// Up to here it is durable.
+    /// It is durable up to here.
     durable: u64,
     last_crc: u32,
     last_kind: RecordKind,
@@ -136,13 +136,13 @@ impl<O: Os> Active<O> {
         }
     }
 
-    /// The room for records, less that for the record that ends the segment.
+    /// The bytes left for records, not counting the record that ends the segment.
     fn free_bytes(&self) -> u64 {
         self.header.size_bytes.saturating_sub(self.tail).saturating_sub(SEGMENT_END_BYTES)
     }
 }
 
-/// The room for records in an unused segment.
+/// The bytes for records in an unused segment.
 fn capacity(segment_bytes: u64) -> u64 {
     segment_bytes.saturating_sub(SEGMENT_FRAME_BYTES)
 }
@@ -173,19 +173,19 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// Appends an entry behind the last one.
+    /// Appends an entry after the last one.
     ///
     /// # Errors
     /// As [`Self::append_write`].
     pub fn append(&mut self, entry: &Entry) -> Result<(), LogError> {
         if Some(entry.id.index) != self.state.last().index.checked_add(1) {
-            let reason = format!("entry {} appended behind {}", entry.id, self.state.last());
+            let reason = format!("entry {} appended after {}", entry.id, self.state.last());
             return Err(LogError::OutOfOrder(reason));
         }
         self.replace(entry.id.index, std::slice::from_ref(entry))
     }
 
-    /// Replaces the entries from an index on with others. Where these end, the log ends.
+    /// Replaces the entries from an index on. The log then ends with the last of `entries`.
     ///
     /// # Errors
     /// As [`Self::append_write`].
@@ -199,7 +199,7 @@ impl<O: Os> Log<O> {
         self.put_entries(entries)
     }
 
-    /// Drops all entries: the log begins behind `log_start`, as after an installed snapshot.
+    /// Drops all entries: the log begins after `log_start`, as when a snapshot was installed.
     ///
     /// # Errors
     /// As [`Self::append_write`].
@@ -213,10 +213,10 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// Makes everything durable that was appended. Returns the number of the last write that is.
+    /// Makes everything durable that was appended. Returns the number of the last write.
     ///
     /// # Errors
-    /// The disk failed: the log is closed, as nobody can know what the disk holds.
+    /// The disk failed: the log is closed, because what the disk holds is unknown.
     pub fn flush(&mut self) -> Result<WriteSeq, LogError> {
         self.check_open()?;
         if self.active.durable < self.active.tail {
@@ -227,8 +227,8 @@ impl<O: Os> Log<O> {
         Ok(self.written)
     }
 
-    /// Flushes, then writes a record that proves that everything before it was durable, and flushes that. Does nothing
-    /// more if the last record is such a proof, or if only the reserve is left.
+    /// Flushes, then writes a sync marker, which proves that everything before it was durable, and flushes
+    /// that. Only flushes if the last record is a sync marker already, or if only the reserve is left.
     ///
     /// # Errors
     /// As [`Self::flush`].
@@ -246,10 +246,10 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// How much may be handed in behind what was appended.
+    /// How much may be handed in beyond what was appended.
     pub fn credit(&self) -> Credit {
         let room = match self.prepared.first() {
-            // However the rest of the active segment is used, all of this fits behind it.
+            // However the rest of the active segment is used, all of this fits into the next one.
             Some(next) => capacity(next.header.size_bytes),
             None => self.active.free_bytes(),
         };
@@ -277,8 +277,8 @@ impl<O: Os> Log<O> {
         LogReader::new(self.os.clone(), self.dir.clone(), Arc::clone(&self.index))
     }
 
-    /// The order to prepare the next segment, if one is wanted and nobody has it already. Whoever takes it brings
-    /// the outcome to [`Self::prepared`] or [`Self::preparation_failed`].
+    /// The job of preparing the next segment, if one is wanted and the job is not taken already. The caller
+    /// reports the outcome to [`Self::prepared`] or [`Self::preparation_failed`].
     pub fn take_preparation(&mut self) -> Option<Preparation<O>> {
         if self.preparing || !self.prepared.is_empty() || self.poisoned.is_some() {
             return None;
@@ -287,7 +287,7 @@ impl<O: Os> Log<O> {
         Some(self.preparation())
     }
 
-    /// The order to prepare the segment behind the last one.
+    /// The job of preparing the segment after the last one.
     fn preparation(&self) -> Preparation<O> {
         let last = self.last_segment();
         let size = last.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
@@ -300,7 +300,7 @@ impl<O: Os> Log<O> {
         self.prepared.last().map_or(&self.active.header, |prepared| &prepared.header)
     }
 
-    /// Whether an order to prepare a segment is out.
+    /// Whether the job of preparing a segment is taken.
     pub(super) fn is_preparing(&self) -> bool {
         self.preparing
     }
@@ -313,8 +313,8 @@ impl<O: Os> Log<O> {
         self.prepared.push(segment);
     }
 
-    /// The next segment could not be prepared. With `will_retry` the order stays with whoever took it; otherwise
-    /// [`Self::take_preparation`] gives it out again.
+    /// The next segment could not be prepared. With `will_retry` the caller keeps the job and tries again;
+    /// otherwise [`Self::take_preparation`] hands it out again.
     pub fn preparation_failed(&mut self, error: &io::Error, will_retry: bool) {
         self.preparing = will_retry;
         if !self.disk_full {
@@ -323,10 +323,10 @@ impl<O: Os> Log<O> {
         self.disk_full = true;
     }
 
-    /// Prepares the next segment here and now, if one is wanted: for whoever has no thread for it.
+    /// Prepares the next segment now, if one is wanted: for callers without a thread for it.
     ///
     /// # Errors
-    /// Those of the disk; it may be tried again.
+    /// Any I/O error; the call may be repeated.
     pub fn prepare_next(&mut self) -> io::Result<()> {
         let Some(preparation) = self.take_preparation() else { return Ok(()) };
         match preparation.run() {
@@ -356,7 +356,7 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// Checks that records of these sizes fit; prepares segments at once if that helps and nobody is at it.
+    /// Checks that records of these sizes fit. Prepares segments now if that helps and no preparation is out.
     fn make_room(&mut self, sizes: impl Iterator<Item = u64> + Clone) -> Result<(), LogError> {
         let no_room = LogError::NoRoom { bytes: sizes.clone().fold(0, u64::saturating_add) };
         let largest = sizes.clone().max().unwrap_or(0);
@@ -406,7 +406,7 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    /// Writes a record behind the last one, in the next segment if need be. Returns where it stands.
+    /// Writes a record after the last one, in the next segment if necessary. Returns its segment and offset.
     fn put(
         &mut self,
         kind: RecordKind,
@@ -420,7 +420,7 @@ impl<O: Os> Log<O> {
         self.put_here(kind, index, term, payload)
     }
 
-    /// Writes a record into the active segment, which has the room.
+    /// Writes a record into the active segment, where it must fit.
     fn put_here(
         &mut self,
         kind: RecordKind,
@@ -439,7 +439,7 @@ impl<O: Os> Log<O> {
         active.tail += self.scratch.len() as u64;
         active.last_crc = crc;
         active.last_kind = kind;
-        // A large record should not hold its memory for ever.
+        // Do not keep the memory of a large record forever.
         self.scratch.shrink_to(1 << 20);
         let segment = u32::try_from(active.header.id).expect("a log has fewer than 2^32 segments");
         Ok((segment, offset))
@@ -478,7 +478,7 @@ impl<O: Os> Log<O> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An error of the disk closes the log.
+    /// A disk error closes the log.
     fn poison_on(&mut self, action: &'static str, outcome: io::Result<()>) -> Result<(), LogError> {
         outcome.map_err(|source| {
             let path = super::segment::segment_path(&self.dir, self.active.header.id);
@@ -494,16 +494,16 @@ fn entry_bytes(entry: &Entry) -> u64 {
 }
 
 impl LogOptions {
-    /// Whether the sizes make a log.
+    /// Checks that a log can have these sizes.
     fn check(&self) -> Result<(), LogError> {
         let Self { min_segment_bytes: min, max_segment_bytes: max, reserve_bytes: reserve } = *self;
         let page = FIRST_RECORD;
         let reason = if min > max || max > MAX_SEGMENT_BYTES {
-            "the smallest must not be larger than the largest, and that not than 1 GiB"
+            "the smallest segment must not exceed the largest, nor the largest 1 GiB"
         } else if !min.is_multiple_of(page) || !max.is_multiple_of(page) {
-            "sizes must be multiples of 4096"
+            "segment sizes must be multiples of 4096 bytes"
         } else if capacity(min) <= reserve {
-            "nothing would be left for entries"
+            "the reserve leaves nothing for entries in the smallest segment"
         } else {
             return Ok(());
         };
@@ -511,7 +511,7 @@ impl LogOptions {
     }
 }
 
-/// Where a log is, for its files beside the segments.
+/// The path of the file that says that the log was begun.
 fn started_file(dir: &Path) -> PathBuf {
     dir.join(super::recovery::STARTED_FILE)
 }

@@ -1,13 +1,14 @@
-//! Reading entries, beside the thread that writes them.
+//! Reading entries while the log thread writes them.
 //!
-//! Readers have their own file handles and never touch the mapping; the page cache shows them what was copied there at
-//! once. They share with the log one table, index → place, under a lock that is held for a moment only.
+//! Readers have their own file handles and never touch the mapping; the page cache shows them at once what
+//! was copied there. They share one table with the log, index → position, under a lock that is held only
+//! briefly.
 //!
-//! A place is never written twice, so a reader that was overtaken reads a whole old entry; it looks again whether the
-//! entry still stands before it hands it out.
+//! No position is written twice, so a reader that was overtaken reads a whole old entry. Before it returns
+//! the entry, it checks that the log still has it.
 //!
-//! Caveat: entries that are appended and not yet durable are readable. Whoever must not promise them knows
-//! which write is durable.
+//! Caveat: entries that are appended but not yet durable are readable. A caller that must not promise them
+//! knows which write is durable.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -21,7 +22,7 @@ use lograft_os::threads::{RwLock, RwLockReadGuard};
 use lograft_os::{Os, ReadFile};
 use lograft_types::{Entry, LogIndex};
 
-/// Where an entry stands. Small: a log may have millions.
+/// Where an entry is stored. Small, because a log may have millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     segment: u32,
@@ -29,7 +30,7 @@ pub(super) struct Slot {
     payload_len: u32,
 }
 
-/// Where the entries stand: those from `log_start` + 1 on.
+/// Where the entries from `log_start` + 1 on are stored.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     log_start: LogIndex,
@@ -68,7 +69,8 @@ impl Index {
         self.slots.clear();
     }
 
-    /// Puts an entry at an index that is behind the log start and at most one past the end; drops what stands behind it.
+    /// Puts an entry at an index after the log start and at most one past the end. Drops the entries after
+    /// it.
     pub(super) fn put(&mut self, index: LogIndex, slot: Slot) {
         let position = self.position(index).expect("entries are checked before they are placed");
         assert!(position <= self.slots.len(), "entries are consecutive");
@@ -97,7 +99,7 @@ impl Index {
     }
 }
 
-/// Entries at consecutive indexes and places of one segment.
+/// Entries at consecutive indexes and positions of one segment.
 struct Span {
     first: LogIndex,
     slots: Vec<Slot>,
@@ -132,7 +134,7 @@ impl<O: Os> LogReader<O> {
     }
 
     fn locked(&self) -> RwLockReadGuard<'_, Index> {
-        // Whoever held the lock when it panicked changed one field at a time: the index is whole.
+        // A thread that panicked with the lock held changed one field at a time: the index is whole.
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +166,7 @@ impl<O: Os> LogReader<O> {
         let start = u64::from(span.slots[0].offset);
         let path = segment_path(&self.dir, u64::from(span.slots[0].segment));
         let io = |source| ReadError::Io { path: path.clone(), source };
-        // The index has only what was appended, so this is bounded by the segment and by what was asked for.
+        // The index has only appended entries, so this is bounded by the segment and by the request.
         let mut buffer = vec![0; usize::try_from(span.end() - start).expect("a segment fits into memory")];
         self.os.open(&path).and_then(|file| file.read_at(start, &mut buffer)).map_err(io)?;
         let bytes = Bytes::from(buffer);
@@ -226,10 +228,10 @@ mod tests {
         assert_eq!(spans.len(), 1);
         let mut read = Vec::new();
         let check = |reader: &LogReader<MemOs>| reader.check_unchanged(&spans[0]);
-        // Entries behind the span may go.
+        // Entries after the span may go.
         log.append_write(&write(2, None, entries(7..=7, 2))).unwrap();
         check(&reader).unwrap();
-        // The place still holds the old entries, whole; but they are no longer the log's.
+        // The old entries are still there, whole, but they are no longer the log's.
         log.append_write(&write(3, None, entries(5..=8, 3))).unwrap();
         reader.read_span(&spans[0], &mut read).unwrap();
         assert_eq!(read, entries(4..=6, 1));

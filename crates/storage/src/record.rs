@@ -1,11 +1,11 @@
 //! Records: what a segment consists of. Pure code; `docs/FORMAT.md` has the byte table.
 //!
-//! Each record can be judged alone: its CRC covers the header, the payload and the seed of its segment, so that neither
-//! a torn record nor one of another segment counts. It names the CRC of the record before it, which makes a chain, and
-//! how far its segment was known to be durable when it was written, which makes a proof: a broken record in front of
-//! that position was no torn write.
+//! Each record can be checked alone: its CRC covers the header, the payload and the seed of its segment, so a
+//! torn record or one of another segment is not valid. It holds the CRC of the record before it, which makes
+//! a chain. It also says how far its segment was known to be durable when it was written, which makes a
+//! proof: a broken record before that offset was not a torn write.
 //!
-//! Caveat: the bytes that fill a record up to a multiple of 8 are not covered; nothing reads them.
+//! Caveat: the CRC does not cover the bytes that pad a record to a multiple of 8; nothing reads them.
 
 use lograft_types::{EntryId, EntryKind, HardState, LogIndex, NodeId, Term};
 
@@ -18,21 +18,21 @@ pub(super) const START_PAYLOAD_BYTES: usize = 48;
 /// The payload of [`RecordKind::HardState`].
 const HARD_STATE_PAYLOAD_BYTES: usize = 8;
 
-/// What the log needs for an entry with a payload of this length: header, payload, filling.
+/// The bytes that the log needs for an entry with a payload of this length: header, payload, padding.
 pub const fn record_size_bytes(payload_len: usize) -> u64 {
     ((HEADER_BYTES + payload_len).next_multiple_of(ALIGNMENT)) as u64
 }
 
-/// What a record says.
+/// What kind of record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// The first record of each segment, written when the log rolls into it.
     SegmentStart,
     /// A term and a vote.
     HardState,
-    /// An entry. It drops what stood at its index and behind.
+    /// An entry. It drops any old ones at its index and after it.
     Entry(EntryKind),
-    /// Drops all entries: the log begins behind a new log start.
+    /// Drops all entries: the log begins after a new log start.
     Reset,
     /// Everything before it is durable.
     SyncMarker,
@@ -83,29 +83,29 @@ impl RecordKind {
     }
 }
 
-/// A record as it stands in a segment.
+/// A record as stored in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     pub(super) kind: RecordKind,
-    /// The CRC of the record before it; of a segment's first record 0.
+    /// The CRC of the record before it; 0 in a segment's first record.
     pub(super) prev_crc: u32,
-    /// Of an entry and a reset its id; of a segment's start the next index and the last entry's term; of a segment's
-    /// end the id of the next segment (as the index); of a hard state its term.
+    /// In an entry or a reset, its id; in a segment start, the next index and the last entry's term; in a
+    /// segment end, the id of the next segment (as the index); in a hard state, its term.
     pub(super) index: LogIndex,
     pub(super) term: Term,
-    /// Up to this offset the segment was known to be durable when the record was written.
+    /// The segment was known to be durable up to this offset when the record was written.
     pub(super) durable: u64,
     pub(super) payload: &'a [u8],
 }
 
-/// What stands at an offset of a segment.
+/// What is at an offset of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoded<'a> {
     /// A record, and its CRC.
     Record { record: Record<'a>, crc: u32 },
-    /// A record whose CRC holds and whose kind is not known: a newer version wrote it.
+    /// A record with a valid CRC and an unknown kind: a newer version wrote it.
     UnknownKind { code: [u8; 2], durable: u64 },
-    /// No record.
+    /// Not a record.
     Broken,
 }
 
@@ -118,7 +118,7 @@ impl<'a> Record<'a> {
         record_size_bytes(self.payload.len())
     }
 
-    /// Replaces the contents of `buffer` with the record, filling included. Returns its CRC.
+    /// Replaces the contents of `buffer` with the record, padding included. Returns its CRC.
     ///
     /// # Panics
     /// If the payload has 4 GiB or more; segments are smaller.
@@ -140,8 +140,8 @@ impl<'a> Record<'a> {
         crc
     }
 
-    /// Judges what `bytes` begin with. `offset` is where they stand in the segment; they reach to its end, or at least
-    /// to the record's. Nothing is allocated.
+    /// Decodes what `bytes` begin with. `offset` is their position in the segment; they must reach to the end
+    /// of the segment, or at least of the record. Nothing is allocated.
     pub(super) fn decode(bytes: &'a [u8], offset: u64, seed: u32) -> Decoded<'a> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Decoded::Broken };
         let length = u32_at(header, 8) as usize;
@@ -169,20 +169,20 @@ impl<'a> Record<'a> {
     }
 }
 
-/// CRC-32C of the bytes and the seed. The seed comes last, so that the bytes are summed in one go.
+/// CRC-32C of the bytes and the seed. The seed comes last, so that the bytes are hashed in one go.
 fn checksum(bytes: &[u8], seed: u32) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(bytes), &seed.to_le_bytes())
 }
 
-/// What the first record of a segment says beside its header: the state of the log where the segment begins, so that
-/// a vote is not lost when older segments go.
+/// The payload of a segment's first record: the state of the log where the segment begins, so that a vote is
+/// not lost when older segments are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentStart {
-    /// The segment before; 0: there was none.
+    /// The segment before; 0 if there was none.
     pub(super) prev_segment: u64,
     /// The CRC of the last record of the segment before.
     pub(super) prev_segment_crc: u32,
-    /// Below this, entries are gone.
+    /// Entries up to this one are gone.
     pub(super) log_start: EntryId,
     pub(super) hard_state: HardState,
 }
@@ -210,12 +210,12 @@ impl SegmentStart {
     }
 }
 
-/// The payload of a hard state: the vote. The term stands in the header.
+/// The payload of a hard state: the vote. The term is in the header.
 pub(super) fn encode_vote(vote: Option<NodeId>) -> [u8; HARD_STATE_PAYLOAD_BYTES] {
     vote_number(vote).to_le_bytes()
 }
 
-/// The hard state of a record of that kind.
+/// The hard state in a record of that kind.
 pub(super) fn decode_hard_state(record: &Record<'_>) -> Option<HardState> {
     let bytes: [u8; HARD_STATE_PAYLOAD_BYTES] = record.payload.try_into().ok()?;
     Some(HardState { term: record.term, vote: vote_of(u64::from_le_bytes(bytes)) })
@@ -229,12 +229,12 @@ fn vote_of(number: u64) -> Option<NodeId> {
     (number != 0).then_some(NodeId::new(number))
 }
 
-/// The little-endian number at a fixed place of a fixed array.
+/// The little-endian number at an offset of a fixed-size array.
 pub(super) fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// The little-endian number at a fixed place of a fixed array.
+/// The little-endian number at an offset of a fixed-size array.
 pub(super) fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

@@ -1,15 +1,15 @@
-//! What the log is after a start: everything is read, judged by the decision tables, and made durable before anybody
-//! hears of it.
+//! Recovery at the start: it reads the whole log, judges it by the decision tables, and makes it durable
+//! before reporting anything.
 //!
-//! 1. The files are flushed and what is cached of them is dropped: after a failed flush the cache may hold what the
-//!    disk lacks, and what is only in the cache must not be promised.
-//! 2. The segments must be 1, 2, 3, … without a gap, whole, and this node's.
+//! 1. The files are flushed and their cached pages dropped: after a failed flush the cache may hold data that
+//!    the disk lacks, and such data must not be promised.
+//! 2. The segments must be numbered 1, 2, 3, … without a gap, be whole, and belong to this node.
 //! 3. The started ones are read in order, each record checked against those before it.
 //! 4. Where the reading stops, the table decides: go on, end, cut, or refuse. Nothing is changed when it refuses.
 //!
-//! A crash in the middle changes nothing about the outcome: a cut fills with zeros what nothing proved.
+//! A crash during recovery does not change the outcome: a cut fills with zeros only what nothing proved.
 //!
-//! Caveat: a segment is read as a whole into memory, at most 1 GiB, and 64 MiB by default.
+//! Caveat: each segment is read into memory as a whole: 64 MiB by default, at most 1 GiB.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ mod table;
 
 use table::{Begin, Decision, Next, Role, Stop};
 
-/// The file whose presence says that the log was begun: a directory without segments has then lost them.
+/// This file says that the log was begun: if it exists and there are no segments, they were lost.
 pub(super) const STARTED_FILE: &str = "log.started";
 
 /// A torn tail that was cut.
@@ -37,19 +37,19 @@ pub struct Repair {
     pub file: PathBuf,
     /// Where it was cut, in bytes.
     pub offset: u64,
-    /// How many bytes from there to the last one that was not zero.
+    /// How many bytes from there to the last nonzero one, inclusive.
     pub bytes_cut: u64,
 }
 
-/// All that recovery found.
+/// Everything that recovery found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) state: State,
     pub(super) entries: Vec<EntryMeta>,
     pub(super) index: Index,
-    /// The segment with the log's end; `None`: no segment was ever started.
+    /// The segment with the log's end; `None` if no segment was ever started.
     pub(super) tail: Option<Tail>,
-    /// Segments behind the tail, with the rests of writes that were never durable.
+    /// Segments after the tail, with what is left of writes that were never durable.
     pub(super) prepared: Vec<(SegmentHeader, Option<Repair>)>,
     /// The bytes of the sealed segments.
     pub(super) sealed_bytes: u64,
@@ -59,7 +59,7 @@ pub(super) struct Found {
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
     pub(super) header: SegmentHeader,
-    /// Behind the last record.
+    /// The offset after the last record.
     pub(super) offset: u64,
     pub(super) last_crc: u32,
     pub(super) last_kind: RecordKind,
@@ -73,7 +73,7 @@ pub(super) struct Image {
     pub(super) bytes: Vec<u8>,
 }
 
-/// What was found out about a segment before its records are read.
+/// What is known about a segment before its records are read.
 struct Probe {
     header: SegmentHeader,
     begin: Begin,
@@ -81,7 +81,7 @@ struct Probe {
     proof: bool,
 }
 
-/// Flushes the segments in `dir`, forgets what is cached of them, and reads the whole log.
+/// Flushes the segments in `dir`, drops their cached pages, and reads the whole log.
 pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found, LogError> {
     for id in 1..=segments_in(os, dir)? {
         let path = segment_path(dir, id);
@@ -121,7 +121,7 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
     Ok(found)
 }
 
-/// How many segments there are; they must be 1, 2, 3, … without a gap.
+/// How many segments there are; they must be numbered 1, 2, 3, … without a gap.
 pub(super) fn segments_in<O: Os>(os: &O, dir: &Path) -> Result<u64, LogError> {
     let names = os.list(dir).map_err(LogError::io("list", dir))?;
     let mut ids: Vec<u64> = names.iter().filter_map(|name| segment_id(name)).collect();
@@ -131,13 +131,13 @@ pub(super) fn segments_in<O: Os>(os: &O, dir: &Path) -> Result<u64, LogError> {
         count += 1;
         if id != count {
             let path = segment_path(dir, count);
-            return Err(damaged(path, 0, LogIndex::ZERO, "the file is missing, and later ones are there"));
+            return Err(damaged(path, 0, LogIndex::ZERO, "the file is missing, but later ones exist"));
         }
     }
     Ok(count)
 }
 
-/// Reads a segment and checks that it is whole and, if asked, whose.
+/// Reads a segment and checks that it is whole and, with an `identity`, that it belongs to that node.
 pub(super) fn load<O: Os>(
     os: &O,
     dir: &Path,
@@ -149,7 +149,7 @@ pub(super) fn load<O: Os>(
     let size = file.size_bytes().map_err(LogError::io("read the size of", &path))?;
     let refuse = |reason| damaged(path.clone(), 0, LogIndex::ZERO, reason);
     if !(FIRST_RECORD..=MAX_SEGMENT_BYTES).contains(&size) {
-        return Err(refuse("the file's size is none that a segment has"));
+        return Err(refuse("the file is too small or too large for a segment"));
     }
     let mut bytes = vec![0; usize::try_from(size).map_err(|_| refuse("the file does not fit into memory"))?];
     file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
@@ -200,13 +200,14 @@ impl Image {
         self.from(offset).iter().all(|byte| *byte == 0)
     }
 
-    /// A cut from the offset to the last byte that is not zero.
+    /// A cut from the offset to the last nonzero byte.
     fn cut_at(&self, offset: u64) -> Repair {
         let last = self.from(offset).iter().rposition(|byte| *byte != 0);
         Repair { file: self.path.clone(), offset, bytes_cut: last.map_or(0, |last| last as u64 + 1) }
     }
 
-    /// Whether a whole record behind `offset` was written when what stands at `offset` was known to be durable.
+    /// Whether a later whole record, whose `durable` exceeds `offset`, proves that the bytes at `offset` were
+    /// durable.
     fn proves(&self, offset: u64) -> bool {
         let mut at = offset.saturating_add(ALIGNMENT as u64);
         while at < self.bytes.len() as u64 {
@@ -238,7 +239,7 @@ fn replay(found: &mut Found, image: &Image, later: &[Probe]) -> Result<(), LogEr
     let fail = |found: &Found, offset, reason: &str| {
         damaged(image.path.clone(), offset, found.state.last().index, reason)
     };
-    let segment = u32::try_from(id).map_err(|_| fail(found, 0, "no log has so many segments"))?;
+    let segment = u32::try_from(id).map_err(|_| fail(found, 0, "its number is too large for a segment"))?;
     found.index.add_segment(segment, image.header.seed);
     let mut reading = Reading { offset: FIRST_RECORD, last_crc: 0, last_kind: RecordKind::SegmentStart };
     let (stop, reason) = match reading.start(found, image) {
@@ -280,7 +281,7 @@ fn next_of(id: u64, last_crc: u32, later: &[Probe]) -> Next {
     }
 }
 
-/// How far a segment is read.
+/// How far a segment has been read.
 struct Reading {
     offset: u64,
     last_crc: u32,
@@ -291,7 +292,7 @@ impl Reading {
     fn start(&mut self, found: &mut Found, image: &Image) -> Result<(), String> {
         let (start, record, crc) = image.start().ok_or("the segment has no start")?;
         if start.prev_segment != image.header.id - 1 {
-            return Err(format!("it follows segment {}", start.prev_segment));
+            return Err(format!("it says that it follows segment {}", start.prev_segment));
         }
         found.state.begin(&start, record.id())?;
         if start.prev_segment == 0 {
@@ -301,7 +302,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads up to where no record fits any more; with what a record contradicts, if it does.
+    /// Reads records up to the first one that is missing, broken or contradictory, and says what a
+    /// contradictory one contradicts.
     fn run(&mut self, found: &mut Found, image: &Image, segment: u32) -> (Stop, Option<String>) {
         while self.last_kind != RecordKind::SegmentEnd {
             let (record, crc) = match image.decode(self.offset) {
@@ -323,7 +325,7 @@ impl Reading {
 
     fn take(&self, found: &mut Found, record: &Record<'_>, segment: u32) -> Result<(), String> {
         if record.prev_crc != self.last_crc {
-            return Err("it does not follow the record before it".to_owned());
+            return Err("the record does not follow the one before it".to_owned());
         }
         match found.state.take(record)? {
             Change::None => {}
@@ -349,7 +351,7 @@ impl Reading {
     }
 }
 
-/// Zeros, a page at a time: for what is cut.
+/// A page of zeros, to overwrite what is cut.
 pub(super) const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Segment files: their names, their header, and how they are made. `docs/FORMAT.md` has the byte table.
 //!
-//! A segment's header fills a page of its own, which is written once, when the file is prepared: no later write can
-//! tear it. So a header that does not hold is damage, whatever stands behind it.
+//! A segment's header fills a page of its own, which is written once, when the file is prepared: no later
+//! write can tear it. So an invalid header is damage, whatever follows it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use lograft_types::{ClusterId, Identity, NodeId};
 
 use super::record::{u32_at, u64_at};
 
-/// Where the first record of a segment stands.
+/// The offset of a segment's first record.
 pub(super) const FIRST_RECORD: u64 = PAGE_BYTES as u64;
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
-/// No segment is larger: offsets have 32 bits in memory, and a reader may have to hold one.
+/// The largest segment: offsets have 32 bits in memory, and a reader may have to hold a whole segment.
 pub(super) const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"LOGRAFT\x01";
@@ -27,24 +27,25 @@ const TEMPORARY_SUFFIX: &str = ".log.tmp";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) identity: Identity,
-    /// Counts up from 1; never used again.
+    /// Counts up from 1; never reused.
     pub(super) id: u64,
     pub(super) size_bytes: u64,
     /// Goes into the CRC of every record.
     pub(super) seed: u32,
 }
 
-/// Why a header is refused.
+/// Why a header is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeaderDefect {
-    /// It is none, or damaged.
+    /// It is not a header, or it is damaged.
     Broken,
     /// A newer version of the program wrote it.
     Newer(u32),
 }
 
 impl SegmentHeader {
-    /// The header of a new segment. The seed is a function of who and which, so that a run can be repeated.
+    /// The header of a new segment. The seed depends only on the node's identity and `id`, so that a run can
+    /// be repeated.
     pub(super) fn new(identity: Identity, id: u64, size_bytes: u64) -> Self {
         let mut bytes = [0; 24];
         bytes[0..8].copy_from_slice(&identity.cluster.get().to_le_bytes());
@@ -89,16 +90,16 @@ impl SegmentHeader {
     }
 }
 
-/// Where the segment with this id is.
+/// The path of the segment with this id.
 pub(super) fn segment_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("{id:016x}{SUFFIX}"))
 }
 
-/// The id in the name of a segment file; `None`: the name is not one.
+/// The id in the name of a segment file; `None` for any other name.
 pub(super) fn segment_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     let id = u64::from_str_radix(digits, 16).ok()?;
-    // One spelling only: anything else is a copy that somebody made.
+    // Only one spelling: any other is a copy that somebody made.
     (format!("{id:016x}") == digits).then_some(id)
 }
 
@@ -107,7 +108,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
     name.ends_with(TEMPORARY_SUFFIX)
 }
 
-/// The order to prepare a segment: it can be carried out on any thread, as often as it takes.
+/// The job of preparing a segment: it can run on any thread, and again until it succeeds.
 #[derive(Clone, Debug)]
 pub struct Preparation<O: Os> {
     pub(super) os: O,
@@ -126,7 +127,7 @@ impl<O: Os> Preparation<O> {
     /// Prepares the segment under a temporary name, flushes it, renames it, syncs the directory.
     ///
     /// # Errors
-    /// Those of the disk: [`io::ErrorKind::StorageFull`] when there is no room. It may be tried again.
+    /// Any I/O error: [`io::ErrorKind::StorageFull`] when the disk is full. The job may be run again.
     pub fn run(&self) -> io::Result<PreparedSegment<O>> {
         let path = segment_path(&self.dir, self.header.id);
         let temporary = path.with_extension("log.tmp");

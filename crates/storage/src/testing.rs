@@ -1,4 +1,4 @@
-//! What the tests of the log share, also with fuzzing.
+//! What the tests of the log share, with fuzzing too.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub(super) fn entry(index: u64, term: u64, payload: &[u8]) -> Entry {
     }
 }
 
-/// Entries with consecutive indexes and payloads that tell index and term.
+/// Entries with consecutive indexes and payloads that say index and term.
 #[cfg(test)]
 pub(super) fn entries(indexes: std::ops::RangeInclusive<u64>, term: u64) -> Vec<Entry> {
     indexes.map(|index| entry(index, term, format!("{{\"entry\":\"{index}@{term}\"}}").as_bytes())).collect()

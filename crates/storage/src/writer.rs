@@ -1,13 +1,15 @@
 //! The log thread: it alone touches the mapping.
 //!
-//! A store into a page that is being written back can block for seconds, so nobody else may wait for it: writes are
-//! handed over and reports come back. The thread takes everything that waits, copies it, flushes once and reports; what
-//! arrives meanwhile shares the next flush. After 100 ms without work it writes a sync marker, which proves the tail.
+//! A store into a page that is being written back can block for seconds, so no other thread may wait for it:
+//! writes are handed over and reports come back. The thread takes everything that is waiting, copies it,
+//! flushes once and reports; writes that arrive meanwhile share the next flush. After 100 ms without work it
+//! writes a sync marker, which proves the tail.
 //!
-//! A second thread prepares segments, so that the log never waits for zeros; on a full disk it tries again every second.
+//! A second thread prepares segments, so that the log never waits for zeros; on a full disk it retries every
+//! second.
 //!
-//! Caveat: what was handed over waits in an unbounded channel. The bound is the permits of whoever hands in, and the
-//! credit of bytes in the reports.
+//! Caveat: writes wait in an unbounded channel. The callers' permits and the credit in the reports are what
+//! bounds it.
 
 use std::io;
 use std::sync::mpsc::RecvTimeoutError;
@@ -22,24 +24,25 @@ use lograft_os::threads::recv_timeout;
 use lograft_os::threads::thread::{self, JoinHandle};
 use lograft_types::{LogWrite, WriteSeq};
 
-/// After so much idleness a sync marker is written.
+/// After this much idle time a sync marker is written.
 const IDLE: Duration = Duration::from_millis(100);
-/// The pause before a segment that could not be prepared is tried again.
+/// The pause before the preparation of a segment is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How the log fares.
+/// The state of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogReport {
     /// Everything up to this write is durable.
     pub persisted: WriteSeq,
-    /// So many bytes of records may be handed in behind `persisted`; what was handed in since then counts against it.
+    /// How many bytes of records may be handed in after `persisted`; writes handed in since then count
+    /// against it.
     pub credit_bytes: u64,
-    /// The next segment cannot be prepared for want of room.
+    /// The next segment cannot be prepared, usually because the disk is full.
     pub disk_full: bool,
     /// The bytes of all segment files.
     pub log_size_bytes: u64,
-    /// The log is closed after this failure, and nothing handed in behind `persisted` may be promised: the process has
-    /// to end.
+    /// The log is closed after this failure, and nothing handed in after `persisted` may be promised: the
+    /// process must end.
     pub failed: Option<String>,
 }
 
@@ -59,11 +62,11 @@ enum Message {
 }
 
 impl LogThread {
-    /// Starts the thread. `on_report` is called on it: after each flush, when the space changes, and when the log fails.
-    /// The first report comes at once.
+    /// Starts the thread. It calls `on_report` after each flush, when the credit changes, and when the log
+    /// fails. The first report comes at once.
     ///
     /// # Panics
-    /// When the operating system has no thread to give.
+    /// If the operating system cannot start a thread.
     pub fn spawn<O: Os>(log: Log<O>, on_report: impl Fn(LogReport) + Send + 'static) -> Self {
         let (commands, waiting) = mpsc::channel();
         let news = commands.clone();
@@ -80,9 +83,9 @@ impl LogThread {
         Self { commands, thread: Some(thread) }
     }
 
-    /// Hands a write over. Never blocks. A report tells when it is durable.
+    /// Hands a write over. Never blocks. A report says when it is durable.
     pub fn append(&self, write: LogWrite) {
-        // After a failure nobody listens any more, and the report has said so.
+        // After a failure nobody receives this any more, and the report has said so.
         let _ = self.commands.send(Message::Write(write));
     }
 
@@ -90,7 +93,7 @@ impl LogThread {
     pub fn shutdown(mut self) {
         let thread = self.thread.take();
         drop(self);
-        // A panic of the thread was shown when it happened.
+        // If the thread panicked, that was shown when it happened.
         let _ = thread.map(JoinHandle::join);
     }
 }
@@ -121,7 +124,8 @@ impl<O: Os> Preparer<O> {
                     if results.send(outcome).is_err() || news.send(Message::Preparation).is_err() || done {
                         break;
                     }
-                    // No further order comes before this one is done: only the end of the log interrupts the pause.
+                    // No further job comes before this one is done: only the end of the log interrupts the
+                    // pause.
                     if matches!(recv_timeout(&orders, RETRY), Err(RecvTimeoutError::Disconnected)) {
                         return;
                     }
@@ -142,14 +146,14 @@ struct Driver<O: Os, F: Fn(LogReport)> {
     persisted: WriteSeq,
     waiting: Receiver<Message>,
     outcomes: Receiver<PrepareResult<O>>,
-    /// Gone at the end.
+    /// `None` once the thread is ending.
     preparer: Option<Preparer<O>>,
     on_report: F,
 }
 
 impl<O: Os, F: Fn(LogReport)> Drop for Driver<O, F> {
     fn drop(&mut self) {
-        // Without this the owner would wait for ever for a write to become durable.
+        // Without this report the owner would wait forever for a write to become durable.
         if thread::panicking() {
             self.report(Some("the log thread panicked".to_owned()));
         }
@@ -161,7 +165,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         self.report(None);
         if let Err(error) = self.work() {
             self.report(Some(error.to_string()));
-            // Nothing is touched any more: the owner of the process ends it.
+            // Nothing is touched any more: the owner ends the process.
         }
         if let Some(Preparer { jobs, thread }) = self.preparer.take() {
             drop(jobs);
@@ -170,7 +174,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         }
     }
 
-    /// Serves until the shutdown.
+    /// Works until the shutdown.
     fn work(&mut self) -> Result<(), LogError> {
         let mut proved = false;
         loop {
@@ -200,7 +204,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         }
     }
 
-    /// Takes everything that waits. Returns whether anything was written, and whether this is the end.
+    /// Handles everything that is waiting. Returns whether anything was written, and whether this is the end.
     fn turn(&mut self, first: Message) -> Result<(bool, bool), LogError> {
         let mut wrote = false;
         let mut next = Some(first);
@@ -221,7 +225,8 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
     fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
         loop {
             match self.log.append_write(write) {
-                // The preparer is late: its segment is waited for, as the log must not fail for want of patience.
+                // The preparer is late. Wait for its segment: the log must not fail just because it did not
+                // wait.
                 Err(LogError::NoRoom { bytes }) if self.log.is_preparing() => {
                     let outcome = self.outcomes.recv().map_err(|_| LogError::NoRoom { bytes })?;
                     let failed = outcome.is_err();
@@ -250,7 +255,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         }
     }
 
-    /// Orders the next segment as soon as one is wanted.
+    /// Gives the preparer its next job as soon as a segment is wanted.
     fn order_next(&mut self) {
         let Some(preparer) = &self.preparer else { return };
         if let Some(job) = self.log.take_preparation() {

@@ -1,4 +1,4 @@
-//! What reaches the map, and what stops a node instead.
+//! What is applied to the map, and what stops a node instead.
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ fn a_command_that_the_state_machine_does_not_know_stops_the_node() {
     let unknown = Bytes::from_static(br#"{"command":"SWAP","key":"a","value":"b"}"#);
     bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, unknown)], 0));
     bench.persist();
-    assert_eq!(bench.halt, None, "it is not committed");
+    assert_eq!(bench.halt, None, "it is not committed yet");
     bench.peer(N2, append(N2, 1, (1, 1), Vec::new(), 1));
     assert!(matches!(bench.halt, Some(HaltReason::UnknownCommand { .. })), "{:?}", bench.halt);
 }

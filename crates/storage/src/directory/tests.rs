@@ -1,4 +1,5 @@
-//! The data directory: who gets in, and what is said to those who do not.
+//! The data directory: who may open it, and what the errors say.
+
 #![expect(clippy::disallowed_methods, reason = "these tests make the files that others leave")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -104,7 +105,7 @@ fn a_path_that_cannot_be_a_directory_is_refused() {
     assert!(matches!(Directory::open(&file), Err(DirectoryError::NotADirectory { .. })));
     assert!(matches!(Directory::open(&file.join("below")), Err(DirectoryError::NotWritable { .. })));
     assert!(matches!(Directory::open_for_inspection(&file), Err(DirectoryError::NoMeta { .. })));
-    // Not even root makes a directory here.
+    // Not even root can create a directory here.
     let error = Directory::open(Path::new("/proc/lograft")).unwrap_err();
     assert!(matches!(error, DirectoryError::NotWritable { .. }), "{error}");
     symlink(temporary.path().join("nowhere"), temporary.path().join("link")).unwrap();

@@ -1,5 +1,5 @@
-//! The lives of a data directory: what the log itself wrote, power cuts at any moment of it, and at the end whatever
-//! may happen to files at rest.
+//! Histories of a data directory: writes by the log itself, power cuts at any moment, and at the end any
+//! damage to the files at rest.
 
 use lograft_os::Os;
 use lograft_types::{EntryId, LogIndex, LogWrite, Term, WriteSeq};
@@ -8,14 +8,14 @@ use super::super::testing::{hard_state, write};
 use super::super::{Credit, LogError};
 use super::*;
 
-/// So many steps at most, and so many entries in each: every state since the last flush is remembered.
+/// Bounds on the steps, and on the entries in each: every state since the last flush is remembered.
 const MAX_STEPS: u32 = 48;
 const MAX_BATCH: u64 = 6;
-/// So long is a payload at most: a few of them fill a segment.
+/// The bound on a payload's length: a few of them fill a segment.
 const MAX_PAYLOAD_BYTES: u64 = 1500;
 
-/// Any life of a data directory: power cuts lose nothing that was flushed and make nothing up, and a directory that was
-/// damaged at rest is refused, or is a log.
+/// Any history of a data directory. Power cuts lose nothing that was flushed and invent nothing. A directory
+/// that was damaged at rest is refused, or is still a log.
 pub fn directory(bytes: &[u8]) -> &'static str {
     let mut input = Unstructured::new(bytes);
     let mut life = Life::begin();
@@ -37,10 +37,10 @@ pub fn directory(bytes: &[u8]) -> &'static str {
 
 struct Life {
     os: MemOs,
-    /// `None` after a failure of the disk.
+    /// `None` after a disk failure.
     log: Option<Log<MemOs>>,
     next_write: WriteSeq,
-    /// What may be found after a power cut: what is durable, and each state since then, record by record.
+    /// The states that a power cut may leave: the durable one and each later one, record by record.
     states: Vec<Content>,
 }
 
@@ -63,7 +63,7 @@ impl Life {
             9 => self.make_durable(Log::write_sync_marker),
             10 => self.prepare(),
             11 => self.reset(input),
-            // The power goes, perhaps once more during the recovery.
+            // A power cut, perhaps another one during recovery.
             12 => self.reopen(&self.os.crash(input.u64())),
             13 => {
                 let os = self.os.crash(input.u64());
@@ -72,7 +72,7 @@ impl Life {
                 drop(try_open(&os));
                 self.reopen(&os.crash(input.u64()));
             }
-            // A flush fails: what is written behind the last one may be there or not, and nothing more is written.
+            // A flush fails: writes since the last one may be there or not, and nothing more is written.
             14 => {
                 self.os.fail_next_flush();
                 if let Some(mut log) = self.log.take() {
@@ -108,15 +108,18 @@ impl Life {
                 self.remember(&write);
             }
             Err(LogError::NoRoom { .. }) => {
-                assert!(bytes == 0 || bytes > credit_bytes, "{bytes} bytes of {credit_bytes} have no room");
+                assert!(
+                    bytes == 0 || bytes > credit_bytes,
+                    "{bytes} bytes do not fit into a credit of {credit_bytes}"
+                );
             }
             Err(error @ LogError::Io { .. }) => {
-                // The flush of a roll failed: nobody knows what of the write is there.
+                // The flush of a roll failed: any part of the write may be there.
                 self.remember(&write);
                 self.log = None;
                 assert!(error.to_string().contains("flush"), "{error}");
             }
-            Err(error) => panic!("a write that continues the log: {error}"),
+            Err(error) => panic!("a write that continues the log fails: {error}"),
         }
     }
 
@@ -128,7 +131,7 @@ impl Life {
             self.states.push(state.clone());
         }
         for entry in &write.entries {
-            let kept = entry.id.index.distance_from(state.log_start.index).expect("behind the log start") - 1;
+            let kept = entry.id.index.distance_from(state.log_start.index).expect("after the log start") - 1;
             state.entries.truncate(usize::try_from(kept).expect("a short log"));
             state.entries.push(entry.clone());
             self.states.push(state.clone());
@@ -147,7 +150,7 @@ impl Life {
     }
 
     fn prepare(&mut self) {
-        // Without room it is tried again another time.
+        // If the disk is full, it is tried again another time.
         drop(self.log.as_mut().map(Log::prepare_next));
     }
 
@@ -174,14 +177,14 @@ impl Life {
         self.log = None;
         let (log, recovered) = try_open(after).expect("a power cut is no damage");
         let found = Content::of(&log, &recovered);
-        assert!(self.states.contains(&found), "nothing durable is lost, nothing is made up: {recovered:?}");
+        assert!(self.states.contains(&found), "nothing durable is lost, nothing is invented: {recovered:?}");
         self.os = after.clone();
         self.log = Some(log);
         self.next_write = recovered.next_write;
         self.states = vec![found];
     }
 
-    /// The node is stopped, and things happen to its files.
+    /// The node is stopped, and its files are damaged.
     fn damage(self, input: &mut Unstructured<'_>) -> &'static str {
         let os = self.os.kill();
         drop(self.log);
@@ -210,7 +213,7 @@ impl Life {
                     os.remove(&path).expect("a file that was listed");
                     os.sync_dir(dir()).expect("a disk that works");
                 }
-                // A copy under another segment's name, or under one that is nobody's.
+                // A copy under another segment's name, or under an unused one.
                 6 => os.put(&segment_path(dir(), input.below(6)), contents),
                 _ => os.put(&dir().join(format!("{name}.tmp")), contents),
             }

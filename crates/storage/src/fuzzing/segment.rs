@@ -1,4 +1,4 @@
-//! Segments full of records that nobody would write: each is whole, and what it says is the fuzzer's choice.
+//! Segments full of records that no log would write: each is whole, and the fuzzer chooses what it says.
 
 use lograft_os::PAGE_BYTES;
 use lograft_types::{EntryKind, LogIndex, NodeId, Term};
@@ -10,12 +10,12 @@ use super::super::segment::FIRST_RECORD;
 use super::super::testing::IDENTITY;
 use super::*;
 
-/// So many segments at most: enough for each case of the tables.
+/// The most segments: enough for each case of the tables.
 const MAX_SEGMENTS: u64 = 5;
-/// So many bytes of records in a segment.
+/// A segment with this many bytes of records gets no more.
 const MAX_BODY_BYTES: u64 = 3 * PAGE_BYTES as u64;
 
-/// Any segments: they are opened or refused, and what is opened is a log.
+/// Any segments: they are opened or refused, and whatever opens is a log.
 pub fn segment(bytes: &[u8]) -> &'static str {
     let os = MemOs::new();
     let mut input = Unstructured::new(bytes);
@@ -34,11 +34,12 @@ pub fn segment(bytes: &[u8]) -> &'static str {
         Err(LogError::Corrupt { .. }) => "damaged",
         Err(LogError::Newer { .. }) => "newer",
         Err(LogError::Foreign { .. }) => "foreign",
-        Err(error) => panic!("a disk that works: {error}"),
+        Err(error) => panic!("an error from a disk that works: {error}"),
     }
 }
 
-/// What `lograft log` shows: it ends, and with a problem just if the log cannot be opened as it is.
+/// What `lograft log` shows: it ends, and it ends with a problem exactly if the log cannot be opened
+/// unchanged.
 fn inspect(os: &MemOs) {
     let problem = records(os.clone(), dir(), IDENTITY).find_map(Result::err);
     match (problem, try_open(&os.kill())) {
@@ -49,7 +50,7 @@ fn inspect(os: &MemOs) {
     }
 }
 
-/// Writes records of its own, in the place of a log.
+/// Writes arbitrary records in the place of a log.
 #[derive(Default)]
 struct Forger {
     header: Option<SegmentHeader>,
@@ -63,7 +64,7 @@ struct Forger {
 }
 
 impl Forger {
-    /// A segment's header, mostly as it should be.
+    /// A segment's header, mostly correct.
     fn begin(&mut self, id: u64, input: &mut Unstructured<'_>) {
         let mut header = SegmentHeader::new(IDENTITY, id, 0);
         match input.byte() {
@@ -107,21 +108,21 @@ impl Forger {
         }
     }
 
-    /// The whole file, with records until the input's choice ends them.
+    /// The whole file, with records until the input ends them.
     fn file(&mut self, input: &mut Unstructured<'_>) -> Vec<u8> {
         while !input.is_empty() && (self.body.len() as u64) < MAX_BODY_BYTES {
             if !self.record(input) {
                 break;
             }
         }
-        // No segment is smaller than two pages, and a log keeps room for the record that ends it.
+        // No segment is smaller than two pages, and a log keeps bytes for the record that ends it.
         let slack = HEADER_BYTES + usize::from(input.u16()) % PAGE_BYTES;
         let size = PAGE_BYTES + (self.body.len() + slack).max(PAGE_BYTES);
         let mut header = self.header.expect("a segment was begun");
         header.size_bytes = size as u64;
         let mut encoded = header.encode();
         match input.byte() {
-            // Longer or shorter than it was prepared, of a newer format, damaged.
+            // Another size than when it was prepared, a newer format, or damage.
             255 => header.size_bytes += 1,
             254 => encoded[8..12].copy_from_slice(&u32::from(input.u16()).to_le_bytes()),
             _ => {}
@@ -144,7 +145,7 @@ impl Forger {
         FIRST_RECORD + self.body.len() as u64
     }
 
-    /// One record; false behind the last one of the segment.
+    /// Writes one record. Returns false after the last one of the segment.
     fn record(&mut self, input: &mut Unstructured<'_>) -> bool {
         let durable = match input.byte() {
             choice if choice < 200 => self.offset(),
@@ -178,7 +179,7 @@ impl Forger {
                 self.put(RecordKind::SegmentEnd, LogIndex::new(next), Term::ZERO, durable, &[], input);
                 return false;
             }
-            // No record: zeros, anything, or what stood there before and was cut off.
+            // Not a record: zeros, arbitrary bytes, or a cut somewhere in the records so far.
             11 => {
                 self.body.resize(self.body.len() + usize::from(input.byte()).next_multiple_of(ALIGNMENT), 0)
             }
@@ -193,7 +194,7 @@ impl Forger {
                 self.body.truncate((self.body.len() - cut).next_multiple_of(ALIGNMENT));
             }
             14 => {
-                // Of a kind that nobody knows, or a known one with a payload of any length.
+                // A record of an unknown kind, or of a known one with a payload of any length.
                 let code = [input.byte(), input.byte() % 4];
                 let length = usize::from(input.byte());
                 let start = self.body.len();
@@ -216,13 +217,13 @@ impl Forger {
         true
     }
 
-    /// Mostly the next entry's.
+    /// Mostly the next entry's id.
     fn id(&self, input: &mut Unstructured<'_>) -> EntryId {
         let index = input.near(self.last.index.get().wrapping_add(1));
         EntryId::new(self.term(input), LogIndex::new(index))
     }
 
-    /// Mostly the last entry's, or a later one.
+    /// Mostly the newest term so far.
     fn term(&self, input: &mut Unstructured<'_>) -> Term {
         Term::new(input.near(self.last.term.max(self.hard_state.term).get().max(1)))
     }

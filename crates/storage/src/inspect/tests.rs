@@ -1,4 +1,4 @@
-//! What `lograft log` can see of whole and of damaged logs.
+//! What `lograft log` shows of whole and of damaged logs.
 
 use lograft_mem_os::MemOs;
 use lograft_types::EntryKind;
@@ -12,7 +12,7 @@ fn look(os: &MemOs) -> (Vec<InspectedRecord>, Option<Problem>) {
     for item in records(os.clone(), dir(), IDENTITY) {
         match item {
             Ok(record) => seen.push(record),
-            Err(found) => assert!(problem.replace(found).is_none(), "one problem"),
+            Err(found) => assert!(problem.replace(found).is_none(), "at most one problem"),
         }
     }
     (seen, problem)

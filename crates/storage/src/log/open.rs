@@ -1,4 +1,4 @@
-//! Opening a log: recovery, then whatever it takes to append behind what was found.
+//! Opening a log: recovery, then everything that appending after the recovered records needs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use crate::segment::{Preparation, PreparedSegment, is_temporary, segment_path};
 use crate::state::State;
 
 impl<O: Os> Log<O> {
-    /// Opens the log in `dir`, or begins it there. What is found is durable on return; a torn write at its end is cut.
+    /// Opens the log in `dir`, or begins it there. Everything found is durable on return; a torn write at the
+    /// end is cut.
     ///
     /// The directory must be locked for this process ([`super::super::Directory`]).
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] when durable data is damaged or missing, [`LogError::Newer`], [`LogError::Foreign`],
-    /// [`LogError::Options`], and those of the disk. Nothing is changed then.
+    /// [`LogError::Corrupt`] when durable data is damaged or missing, [`LogError::Newer`],
+    /// [`LogError::Foreign`], [`LogError::Options`]: these change nothing. Any I/O error.
     pub fn open(
         os: O,
         dir: &Path,
@@ -34,7 +35,7 @@ impl<O: Os> Log<O> {
         let names = os.list(dir).map_err(LogError::io("list", dir))?;
         let was_started = names.iter().any(|name| name == recovery::STARTED_FILE);
         if found.tail.is_none() && was_started {
-            let reason = "the log was begun once, and no started segment is there".to_owned();
+            let reason = "the log was begun once, but no started segment is left".to_owned();
             return Err(LogError::Corrupt {
                 file: segment_path(dir, 1),
                 offset: 0,
@@ -59,7 +60,7 @@ impl<O: Os> Log<O> {
         Ok((log, recovered))
     }
 
-    /// Goes on behind what was found.
+    /// Goes on after what was found.
     fn resume(
         os: O,
         dir: &Path,
@@ -74,7 +75,8 @@ impl<O: Os> Log<O> {
         if let Some(cut) = &tail.cut {
             fill_with_zeros::<O>(&mut segment, cut).map_err(LogError::io("write", &path))?;
         }
-        // What was read came from the disk; what was cut must be zeros there before anything is written behind it.
+        // Everything read came from the disk. What was cut must be zeros there before new records are
+        // written.
         segment.flush().map_err(LogError::io("flush", &path))?;
         let active = Active {
             header: tail.header,
@@ -160,8 +162,8 @@ impl<O: Os> Log<O> {
     }
 }
 
-/// The segments behind the tail, filled with zeros where a write that never became durable has left rests; with what was
-/// cut in the first such one.
+/// The segments after the tail, filled with zeros where a write that never became durable left bytes. Also
+/// returns what was cut in the first such segment.
 fn take_prepared<O: Os>(
     os: &O,
     dir: &Path,
@@ -182,8 +184,8 @@ fn take_prepared<O: Os>(
     Ok((segments, first_cut))
 }
 
-/// Maps a segment of which nothing is cached: reading it left large folios in the page cache, and the flush of a small
-/// record would write all of one.
+/// Maps a segment after dropping its cached pages: reading it left large folios in the page cache, and the
+/// flush of a small record would write a whole folio.
 fn map_cold<O: Os>(os: &O, path: &Path) -> Result<O::Segment, LogError> {
     let file = os.open(path).map_err(LogError::io("open", path))?;
     file.sync_and_drop_cache().map_err(LogError::io("flush", path))?;

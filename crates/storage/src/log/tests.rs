@@ -12,7 +12,7 @@ use crate::{ReadError, RealOs};
 mod crash;
 mod damage;
 
-/// What a log must hold: a plain model.
+/// A plain model of what a log must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     hard_state: HardState,
@@ -386,7 +386,7 @@ fn the_credit_is_exact_when_nothing_is_kept_back() {
         log.append(&last).unwrap();
         log.flush().unwrap();
         assert_eq!(log.active.free_bytes(), 0, "not a byte is left");
-        // Full to the brim, it still ends in order and goes on.
+        // Completely full, the segment still ends properly and the log goes on.
         os.set_free_bytes(1 << 20);
         log.prepare_next().unwrap();
         let next = entry(before + 2, 1, b"next");

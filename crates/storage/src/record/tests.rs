@@ -1,4 +1,4 @@
-//! Records: what is written is read, and nothing else is.
+//! Records: whatever was written can be read, and nothing else can.
 
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ proptest! {
             Decoded::Record { record: read, .. } => prop_assert_eq!(read, record),
             other => prop_assert!(false, "{:?}", other),
         }
-        // Another segment's record does not count, nor does one that claims to know the future.
+        // Another segment's record is not valid, nor is one whose `durable` exceeds its own offset.
         prop_assert_eq!(Record::decode(&bytes, 4096, seed ^ 1), Decoded::Broken);
         prop_assert_eq!(Record::decode(&bytes, 4088, seed), Decoded::Broken);
     }

@@ -1,35 +1,36 @@
-//! The decision tables: what a defect in the log means. Data, so that every row can be tested and read.
+//! The decision tables: what a defect in the log means. They are data, so that every row can be tested and
+//! read.
 //!
-//! The question is always whether the bytes in question were durable once. If something later proves it, their loss is
-//! damage, and the start is refused. If nothing does, a power cut in the middle of a write explains them: what was
-//! never durable was never promised to anybody.
+//! The question is always whether the bytes were once durable. If something later proves it, their loss is
+//! damage, and the node refuses to start. If nothing does, a power cut in the middle of a write explains
+//! them: what was never durable was never promised.
 //!
-//! Caveat: the last flush before a power cut is proved by nothing until a sync marker follows. A bit that flips in it is taken
-//! for a torn write; the node says that it cut.
+//! Caveat: nothing proves the last flush before a power cut unless a sync marker follows it. A bit flip in it
+//! is taken for a torn write; the node reports the cut.
 
 /// How the reading of a started segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stop {
-    /// Behind the record that says that the next segment goes on.
+    /// At the record that ends the segment.
     SegmentEnd,
     /// Nothing but zeros up to the end of the file.
     Zeros,
-    /// Bytes that are no record.
+    /// Bytes that are not a record.
     Broken,
-    /// A record that is whole and contradicts what was read before, or of an unknown kind.
+    /// A whole record that contradicts what was read before, or is of an unknown kind.
     Contradiction,
 }
 
-/// What is known of the segment behind.
+/// What is known of the next segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Next {
     /// There is no such file.
     Missing,
-    /// The file is there, and neither it nor any later one begins with a whole segment start.
+    /// The file exists, but neither it nor any later one begins with a whole segment start.
     NotStarted,
     /// It begins with a segment start that names the last record that was read here.
     Continues,
-    /// It, or a later one, begins with a segment start that does not.
+    /// It, or a later one, begins with another segment start.
     Elsewhere,
 }
 
@@ -40,16 +41,16 @@ pub(super) enum Decision {
     GoOn,
     /// The log ends here.
     End,
-    /// The log ends here; the next segment is to be started (anew).
+    /// The log ends here; start the next segment (again).
     EndAndRoll,
-    /// A torn tail: cut it, fill with zeros, flush, say so.
+    /// A torn tail: cut it, fill with zeros, flush, report it.
     Cut,
     /// Damage: refuse to start.
     Refuse(&'static str),
 }
 
-/// What a row of [`STOPS`] asks of the proof in the same segment: a later whole record that was written when the place
-/// in question was known to be durable.
+/// What a row of [`STOPS`] requires of the proof in the same segment: a later whole record, written when
+/// these bytes were known to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     /// There is one.
@@ -78,13 +79,13 @@ use Stop::{Broken, Contradiction, SegmentEnd, Zeros};
 const LOST: &str = "a record that was durable is damaged: a later one proves it";
 const GONE: &str = "the next segment is missing";
 const APART: &str = "the next segment does not continue this one: records or a file between them are gone";
-const UNSEALED: &str = "the next segment was started and this one has no end";
+const UNSEALED: &str = "the next segment was started, but this one has no end record";
 const WRONG: &str = "a whole record contradicts those before it";
-const BEHIND_ZEROS: &str = "records stand behind the end of the log";
+const BEHIND_ZEROS: &str = "there are records after the end of the log";
 
-/// Every combination stands in exactly one row.
+/// Every combination is in exactly one row.
 pub(super) const STOPS: &[(Stop, Next, Proof, Decision)] = &[
-    // A segment that ended in order. What stands behind its end is never read.
+    // A segment that ended properly. Nothing after its end is ever read.
     (SegmentEnd, Continues, Any, GoOn),
     (SegmentEnd, NotStarted, Any, EndAndRoll),
     (SegmentEnd, Missing, Any, Refuse(GONE)),
@@ -96,14 +97,14 @@ pub(super) const STOPS: &[(Stop, Next, Proof, Decision)] = &[
     (Zeros, NotStarted, Given, Refuse(BEHIND_ZEROS)),
     (Zeros, Continues, Any, Refuse(UNSEALED)),
     (Zeros, Elsewhere, Any, Refuse(APART)),
-    // No record: torn, unless something proves that it was whole.
+    // Not a record: torn, unless something proves that it was whole.
     (Broken, Missing, NotGiven, Cut),
     (Broken, NotStarted, NotGiven, Cut),
     (Broken, Missing, Given, Refuse(LOST)),
     (Broken, NotStarted, Given, Refuse(LOST)),
     (Broken, Continues, Any, Refuse(UNSEALED)),
     (Broken, Elsewhere, Any, Refuse(LOST)),
-    // No power cut makes a whole record that does not fit.
+    // No power cut leaves a whole record that does not fit.
     (Contradiction, Missing, Any, Refuse(WRONG)),
     (Contradiction, NotStarted, Any, Refuse(WRONG)),
     (Contradiction, Continues, Any, Refuse(WRONG)),
@@ -115,7 +116,7 @@ pub(super) const STOPS: &[(Stop, Next, Proof, Decision)] = &[
 pub(super) enum Begin {
     /// A whole segment start.
     Started,
-    /// Zeros, all through the file.
+    /// Only zeros, up to the end of the file.
     Blank,
     /// Anything else.
     Broken,
@@ -128,16 +129,17 @@ pub(super) enum Role {
     Part,
     /// Prepared, and not yet used.
     Prepared,
-    /// Prepared, and begun with writes of which nothing was durable: to be filled with zeros.
+    /// Prepared and written to, but nothing was durable yet: fill it with zeros.
     Unfinished,
     /// Damaged: refuse to start.
     Damaged(&'static str),
 }
 
 const START_LOST: &str = "the start of the segment is damaged: a later record proves that it was durable";
-const START_SKIPPED: &str = "the segment has no start, and a later one has";
+const START_SKIPPED: &str = "the segment has no start, but a later one has";
 
-/// By what the segment begins with, whether a later segment is started, and the proof in the segment itself.
+/// The role of a segment, by how it begins, whether a later segment is started, and the proof in the segment
+/// itself.
 pub(super) const BEGINS: &[(Begin, bool, Proof, Role)] = &[
     (Begin::Started, true, Any, Role::Part),
     (Begin::Started, false, Any, Role::Part),

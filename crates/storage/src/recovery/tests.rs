@@ -1,4 +1,4 @@
-//! Every row of the tables, on logs that were made to show it.
+//! Every row of the tables, on logs that were made for it.
 
 use lograft_mem_os::MemOs;
 use lograft_types::{EntryId, EntryKind, LogWrite, MAX_COUNTER, Term};
@@ -8,7 +8,7 @@ use crate::segment::segment_path;
 use crate::testing::{IDENTITY, dir, entries, entry, hard_state, open, try_open, write};
 use crate::{Log, Recovered};
 
-/// A log of two segments and a bit, with its tail proved, and the offsets of the records of segment 1.
+/// A log of two segments, with its tail proved by a sync marker.
 fn two_segments(letter: u8) -> MemOs {
     let os = MemOs::new();
     let (mut log, _) = open(&os);
@@ -76,7 +76,7 @@ fn the_end_of_a_segment_and_a_next_one_that_is_not_started_is_rolled_again() {
     zero_from(&os, 2, FIRST_RECORD);
     let count = opened(&os).entries.len();
     assert!(count < 14 && count > 0);
-    // It was rolled, and goes on.
+    // The log has rolled, and goes on.
     let (mut log, _) = open(&os);
     let next = count as u64 + 1;
     log.append_write(&write(1, None, entries(next..=next, 1))).unwrap();
@@ -170,7 +170,7 @@ fn whole_records_that_contradict_those_before() {
     let os = two_segments(b'a');
     let other = two_segments(b'b').contents(&path(1)).unwrap();
     let offsets = offsets(&os, 1);
-    // The same place in another history: whole, and of the same segment.
+    // A record from the same offset in another history: whole, and of the same segment.
     let (from, to) = (usize::try_from(offsets[4]).unwrap(), usize::try_from(offsets[5]).unwrap());
     for with_next in [true, false] {
         let disk = os.crash(1);
@@ -256,7 +256,7 @@ fn a_refusal_changes_nothing() {
 
 #[test]
 fn pitfall_67_what_a_value_says_is_never_taken_for_a_record() {
-    // A value that holds the bytes of a record of another log, in front of a torn tail.
+    // A value that holds the bytes of a record of another log, in a torn tail.
     let os = two_segments(b'a');
     let image = load(&os, dir(), 1, Some(IDENTITY)).unwrap();
     let second = usize::try_from(offsets(&os, 1)[2]).unwrap();

@@ -1,7 +1,7 @@
 //! The log thread, its preparer, its owner and a reader, in every order that a seeded scheduler draws.
 //!
-//! Built with `--cfg schedules` only; `scripts/schedules` does it. A deadlock, an endless wait and a failed assertion end
-//! the test and print the schedule, which `LOGRAFT_SCHEDULE` plays again.
+//! Built only with `--cfg schedules`; `scripts/schedules` does that. A deadlock, an endless wait or a failed
+//! assertion ends the test and prints the schedule, which `LOGRAFT_SCHEDULE` plays again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,17 +17,17 @@ use super::*;
 use crate::testing::{dir, entry, hard_state, open, try_open, write};
 use crate::{LogReader, ReadError, RecordKind, inspect, record_size_bytes};
 
-/// Far above what a life takes.
+/// Far more than one life takes.
 const MAX_STEPS: usize = 200_000;
-/// The orders in which the second scheduler changes its mind so often at most.
+/// How often the second scheduler changes its priorities, at most.
 const PCT_DEPTH: usize = 3;
 
-/// What the owner handed in, as the disk has to show it.
+/// What the owner handed in, as the disk must show it.
 #[derive(Default)]
 struct Model {
-    /// The entries' ids behind each record of an entry; the first stands for the empty log.
+    /// The ids of the log's entries after each record of an entry; the first state is the empty log.
     states: Vec<Vec<EntryId>>,
-    /// How many of them there are behind each write, by its number.
+    /// The place in `states` of the log after each write, by the write's number.
     ends: Vec<usize>,
 }
 
@@ -37,7 +37,7 @@ impl Model {
     }
 
     fn last(&self) -> &[EntryId] {
-        self.states.last().expect("the empty log is one")
+        self.states.last().expect("there is at least the empty log")
     }
 
     fn add(&mut self, write: &LogWrite) {
@@ -57,7 +57,7 @@ impl Model {
     }
 }
 
-/// One life of a log: what its owner sees.
+/// One life of a log, as its owner sees it.
 struct Life {
     os: MemOs,
     thread: LogThread,
@@ -65,12 +65,12 @@ struct Life {
     reader: LogReader<MemOs>,
     model: Arc<Mutex<Model>>,
     term: u64,
-    /// The bytes of each write that counts against the credit.
+    /// What each write counts against the credit, in bytes.
     sizes: Vec<u64>,
     latest: LogReport,
 }
 
-/// What is in the log after a power cut now.
+/// The ids of the log's entries after a power cut now.
 fn after_a_power_cut(os: &MemOs) -> Vec<EntryId> {
     let (_, recovered) = try_open(&os.crash(thread_rng().r#gen())).expect("the log opens again");
     recovered.entries.iter().map(|meta| meta.id).collect()
@@ -86,16 +86,16 @@ impl Life {
         let (known, disk, persisted) = (Arc::clone(&model), os.clone(), AtomicU64::new(0));
         let failed = AtomicU64::new(0);
         let thread = LogThread::spawn(log, move |report| {
-            // What went wrong was said; another panic would only hide it.
+            // The failure was reported; another panic would only hide it.
             if thread::panicking() {
                 return;
             }
             assert_eq!(failed.load(Ordering::Relaxed), 0, "after a failure nothing is reported: {report:?}");
             failed.store(u64::from(report.failed.is_some()), Ordering::Relaxed);
             let before = persisted.swap(report.persisted.get(), Ordering::Relaxed);
-            assert!(before <= report.persisted.get(), "what is durable stays so");
+            assert!(before <= report.persisted.get(), "durable writes stay durable");
             let found = after_a_power_cut(&disk);
-            let known = known.lock().expect("nobody panics with it");
+            let known = known.lock().expect("no thread panics with the lock held");
             assert!(known.allows(&found, report.persisted), "{found:?} after {report:?}");
             drop(known);
             // The owner may be gone.
@@ -105,12 +105,12 @@ impl Life {
         Self { os, thread, reports, reader, model, term: 1, sizes: vec![0], latest }
     }
 
-    /// Takes one report in.
+    /// Waits for one report.
     fn wait(&mut self) {
         self.latest = self.reports.recv().expect("the log thread lives");
     }
 
-    /// Takes in what was reported meanwhile.
+    /// Takes the reports that have come meanwhile.
     fn look(&mut self) {
         while let Ok(report) = self.reports.try_recv() {
             self.latest = report;
@@ -121,11 +121,11 @@ impl Life {
         self.sizes.len() as u64 - 1
     }
 
-    /// Hands a write in, if the credit has room for it: entries behind the last one, or from an earlier one on in a
-    /// later term, which is then written with them.
+    /// Hands in a write if the credit covers it: entries after the last one, or from an earlier one on in a
+    /// later term. The later term is then written with them.
     fn hand_in(&mut self) {
         let mut random = thread_rng();
-        let last = self.model.lock().expect("nobody panics with it").last().len() as u64;
+        let last = self.model.lock().expect("no thread panics with the lock held").last().len() as u64;
         let replaces = last > 1 && self.term < 4 && random.gen_ratio(1, 5);
         let first = if replaces { random.gen_range(2..=last) } else { last + 1 };
         self.term += u64::from(replaces);
@@ -140,7 +140,7 @@ impl Life {
             return;
         }
         let write = write(self.handed_in() + 1, replaces.then(|| hard_state(self.term, 1)), entries);
-        self.model.lock().expect("nobody panics with it").add(&write);
+        self.model.lock().expect("no thread panics with the lock held").add(&write);
         self.sizes.push(size);
         self.thread.append(write);
     }
@@ -152,7 +152,7 @@ impl Life {
         }
     }
 
-    /// Ends the thread, one way or the other, and drains the reports. The last one is the latest.
+    /// Ends the thread, one way or the other, and drains the reports. The last one becomes the latest.
     fn end(mut self) -> (MemOs, Arc<Mutex<Model>>, u64, LogReport) {
         let handed_in = self.handed_in();
         let before = self.os.clone();
@@ -160,7 +160,7 @@ impl Life {
             self.thread.shutdown();
             let counts = before.counts();
             thread::yield_now();
-            assert_eq!(before.counts(), counts, "whoever has waited for the end is alone");
+            assert_eq!(before.counts(), counts, "after the shutdown nothing touches the disk");
         } else {
             drop(self.thread);
         }
@@ -171,18 +171,18 @@ impl Life {
     }
 }
 
-/// Everything that was handed in is durable, and a sync marker proves it.
+/// Checks that everything handed in is durable, and that a sync marker proves it.
 fn all_is_there((os, model, handed_in, latest): (MemOs, Arc<Mutex<Model>>, u64, LogReport)) {
-    assert_eq!(latest.failed, None, "who keeps to the credit meets no failure");
+    assert_eq!(latest.failed, None, "a caller that keeps to its credit sees no failure");
     assert_eq!(latest.persisted.get(), handed_in);
     let after = os.crash(1);
-    assert_eq!(after_a_power_cut(&after), model.lock().expect("nobody panics with it").last());
+    assert_eq!(after_a_power_cut(&after), model.lock().expect("no thread panics with the lock held").last());
     let records = inspect::records(after, dir(), crate::testing::IDENTITY);
     let last = records.map(|record| record.expect("whole").kind).last();
     assert!(handed_in == 0 || last == Some(RecordKind::SyncMarker), "{last:?}");
 }
 
-/// Reads at any time: whole entries of one log as it once was, or none.
+/// A read at any time returns whole entries of the log as it once was, or none.
 fn read_somewhere(reader: &LogReader<MemOs>) {
     let mut random = thread_rng();
     let first = LogIndex::new(random.gen_range(1..6));
@@ -191,7 +191,7 @@ fn read_somewhere(reader: &LogReader<MemOs>) {
             let mut before = EntryId::new(entries[0].id.term, first.prev().expect("not the first"));
             for found in entries {
                 assert_eq!(found.id.index, before.index.next());
-                assert!(found.id.term >= before.term, "{} behind {before}", found.id);
+                assert!(found.id.term >= before.term, "{} after {before}", found.id);
                 assert!(found.payload.iter().all(|byte| *byte == b'p'));
                 before = found.id;
             }
@@ -201,14 +201,14 @@ fn read_somewhere(reader: &LogReader<MemOs>) {
     }
 }
 
-/// How many schedules, and from which seed on.
+/// A setting from the environment: the number of schedules, or the first seed.
 fn wish(name: &str, default: u64) -> u64 {
     std::env::var(name)
-        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: a number is wanted")))
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// Plays a life under many schedules: half of them drawn step by step, half by priorities that change a few times,
-/// which finds what takes a few unlikely moments.
+/// Plays a life under many schedules: half of them drawn step by step, half by priorities that change a few
+/// times, which finds bugs that need a few unlikely moments.
 fn explore(name: &str, life: fn()) {
     let count = usize::try_from(wish("LOGRAFT_SCHEDULES", 4000)).expect("a number of schedules");
     let seed = wish("LOGRAFT_SCHEDULES_SEED", 1);
@@ -254,7 +254,7 @@ fn a_reader_beside_the_log_sees_whole_entries_that_follow_each_other() {
             life.hand_in();
         }
         life.settle();
-        reading.join().expect("the reader has no complaint");
+        reading.join().expect("the reader finds nothing wrong");
         all_is_there(life.end());
     });
 }
@@ -288,13 +288,13 @@ fn a_failed_flush_is_the_last_that_is_heard_of_a_log() {
             life.look();
         }
         life.settle();
-        // It may be the flush of a segment that is being prepared, which is tried again, or one that never came.
+        // The failing flush may be that of a segment in preparation, which is retried, or it never came.
         let healed = life.os.heal_flushes();
         let failed = life.latest.failed.is_some();
         let (os, model, handed_in, latest) = life.end();
-        assert!(!(healed && failed), "one flush was to fail");
+        assert!(!(healed && failed), "only one flush was to fail");
         let found = after_a_power_cut(&os);
-        let model = model.lock().expect("nobody panics with it");
+        let model = model.lock().expect("no thread panics with the lock held");
         assert!(model.allows(&found, latest.persisted), "{found:?} after {latest:?}");
         assert!(latest.failed.is_some() || latest.persisted.get() == handed_in, "{latest:?}");
     });

@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::{SMALL, dir, entries, entry, hard_state, open, write};
 use crate::{RecordKind, inspect, record_size_bytes};
 
-/// Long enough for any machine; nobody waits so long when all is well.
+/// Long enough for any machine; a test that passes never waits this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn spawn(os: &MemOs) -> (LogThread, Receiver<LogReport>) {
@@ -29,7 +29,7 @@ fn wait_for(reports: &Receiver<LogReport>, mut wanted: impl FnMut(&LogReport) ->
     }
 }
 
-/// A thread that waits in each report until it is let go on.
+/// A thread that waits in each report until the gate lets it go on.
 fn spawn_gated(os: &MemOs) -> (LogThread, Receiver<LogReport>, SyncSender<()>) {
     let (reports, received) = mpsc::channel();
     let (gate, open_gate) = mpsc::sync_channel::<()>(0);
@@ -46,14 +46,14 @@ fn what_arrives_during_a_flush_shares_the_next_one() {
     let os = MemOs::new();
     let (thread, reports, gate) = spawn_gated(&os);
     wait_for(&reports, |report| report.persisted == WriteSeq::ZERO);
-    // The thread stands in its first report: all of these wait.
+    // The thread is held in its first report: all of these wait.
     for seq in 1..=20 {
         thread.append(write(seq, None, entries(seq..=seq, 1)));
     }
     let before = os.counts().flushes;
     gate.send(()).unwrap();
     let report = wait_for(&reports, |_| true);
-    // A preparation may have been what woke it: then the writes come with it.
+    // A finished preparation may have woken it: the writes are then handled with it.
     assert_eq!(report.persisted, WriteSeq::new(20));
     assert_eq!(os.counts().flushes, before + 1);
     drop(gate);
@@ -81,7 +81,7 @@ fn reported_writes_survive_a_power_cut() {
 fn a_failed_flush_is_reported_and_nothing_is_touched_any_more() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
-    // The next segment is there, so that its preparation does not count below.
+    // Wait for the next segment, so that its preparation does not count below.
     let credit = SMALL.min_segment_bytes;
     wait_for(&reports, |report| report.credit_bytes > credit);
     thread.append(write(1, None, entries(1..=1, 1)));
@@ -140,7 +140,7 @@ fn a_full_disk_is_reported_and_heals_by_itself() {
         let _ = sender.send(report);
     });
     let full = wait_for(&reports, |report| report.disk_full);
-    // What was granted still goes in.
+    // What the credit promised still fits.
     let length = usize::try_from(full.credit_bytes).unwrap() - 48;
     assert!(record_size_bytes(length) <= full.credit_bytes);
     thread.append(write(1, None, vec![entry(1, 1, &vec![b'f'; length])]));
@@ -156,7 +156,7 @@ fn a_full_disk_is_reported_and_heals_by_itself() {
 fn a_write_beyond_the_credit_waits_for_the_segment_or_fails_the_log() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
-    // Far more than one segment: the log gets the room it needs.
+    // Far more than one segment: the log prepares as many as it needs.
     thread.append(write(1, None, (1..=100).map(|index| entry(index, 1, &[b'm'; 900])).collect()));
     let report = wait_for(&reports, |report| report.persisted == WriteSeq::new(1) || report.failed.is_some());
     assert_eq!(report.failed, None);
@@ -172,7 +172,7 @@ fn pitfall_86_handing_in_never_waits_for_the_disk() {
     let os = MemOs::new();
     let (thread, reports, gate) = spawn_gated(&os);
     wait_for(&reports, |_| true);
-    // The thread stands still; the writer does not notice.
+    // The thread is held; the caller does not notice.
     for seq in 1..=5000 {
         thread.append(write(seq, None, entries(seq..=seq, 1)));
     }

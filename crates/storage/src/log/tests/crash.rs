@@ -1,4 +1,4 @@
-//! Power cuts and failing flushes, each made by hand. `tests/crash_images.rs` tries them all.
+//! Power cuts and failing flushes, each made by hand. `crates/sim/tests/crash_images.rs` tries them all.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn pitfall_61_62_74_a_crash_at_every_operation_of_the_first_start_and_of_a_roll(
         }
         steps += 1;
     }
-    assert!(steps > 100, "each operation was a moment of a crash: {steps}");
+    assert!(steps > 100, "there were too few operations to crash at: {steps}");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn pitfall_71_72_recovery_believes_the_disk_and_not_the_cache() {
     drop(log);
     // The process ends and starts again; the cache still shows what the disk lacks.
     assert_eq!(reopened(&os).entries, entries(1..=2, 1));
-    // And what a start reads after a kill is durable when it is told.
+    // And what a start reads after a kill is durable before it is reported.
     let (mut log, _) = open(&os);
     log.append_write(&write(1, None, entries(3..=5, 1))).unwrap();
     drop(log);

@@ -1,4 +1,4 @@
-//! Torn records, garbage, files that are gone. `tests/crash_images.rs` flips every bit.
+//! Torn records, garbage, files that are gone. `crates/sim/tests/crash_images.rs` flips every bit.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn a_torn_tail_is_cut_at_every_byte_of_the_last_record() {
         );
         let nothing_left = bytes[start..].iter().all(|byte| *byte == 0);
         if expected == 3 && !nothing_left {
-            let cut = recovered.repaired.expect("it says what it cut");
+            let cut = recovered.repaired.expect("it reports what it cut");
             assert_eq!((cut.file, cut.offset), (segment_file(1), start as u64));
             assert!(cut.bytes_cut > 0 && cut.bytes_cut <= (torn - start) as u64);
         } else {
