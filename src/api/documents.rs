@@ -1,4 +1,4 @@
-//! The documents of the answers.
+//! The JSON documents of responses.
 
 use serde::Serialize;
 
@@ -52,14 +52,14 @@ impl From<v1::KeyValue> for KeyValueDoc {
     }
 }
 
-/// The answer to GET of a key, for those who want a document.
+/// The response to GET of a key, for clients that ask for a document.
 #[derive(Debug, Serialize)]
 pub(crate) struct GetDoc {
     pub(crate) header: HeaderDoc,
     pub(crate) kv: KeyValueDoc,
 }
 
-/// The answer to PUT.
+/// The response to PUT.
 #[derive(Debug, Serialize)]
 pub(crate) struct SetDoc {
     pub(crate) header: HeaderDoc,
@@ -67,7 +67,7 @@ pub(crate) struct SetDoc {
     pub(crate) prev_kv: Option<KeyValueDoc>,
 }
 
-/// The answer to DELETE.
+/// The response to DELETE.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeleteDoc {
     pub(crate) header: HeaderDoc,
@@ -76,7 +76,7 @@ pub(crate) struct DeleteDoc {
     pub(crate) prev_kv: Option<KeyValueDoc>,
 }
 
-/// The answer to a list.
+/// The response to a list.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListDoc {
     header: HeaderDoc,
@@ -100,7 +100,7 @@ pub(crate) struct StatusDoc {
     name: String,
     version: String,
     role: String,
-    /// Absent while no leader is known.
+    /// Absent if no leader is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     leader_id: Option<String>,
     first_index: u64,
@@ -164,7 +164,7 @@ impl From<v1::Member> for MemberDoc {
     }
 }
 
-/// The answer of `/health`, in etcd's shape: text, not a boolean.
+/// The response of `/health` in etcd's format, in which `health` is text and not a boolean.
 #[derive(Debug, Serialize)]
 pub(crate) struct HealthDoc {
     pub(crate) health: &'static str,
