@@ -1,8 +1,8 @@
-# What the scripts that try the compose cluster share: three nodes of a project, names and ports of their own, started
-# from a freshly built image and taken down at the end. Source it behind lib.sh.
+# What the scripts for the compose cluster share: three nodes with their own project, names and ports, started
+# from a freshly built image and removed at the end. Source it after lib.sh.
 #
 #     source "$REPO/scripts/containers.sh"
-#     start_containers "$@"                  # takes --keep: leave the cluster running when something failed
+#     start_containers "$@"                  # takes --keep: leave the cluster running after a failure
 #
 # shellcheck shell=bash
 
@@ -17,7 +17,7 @@ work="$(mktemp -d)"
 keep=false
 lograft="$work/lograft"
 started_ms=$(uptime_ms)
-step="the preparation"
+step="preparation"
 
 compose() { docker-compose --file "$REPO/docker-compose.yml" "$@"; }
 container() { echo "$LOGRAFT_CONTAINER_PREFIX-$1"; }
@@ -33,7 +33,7 @@ finish() {
     if ((status != 0)); then
         say "FAILED at: $step"
         for node in "${nodes[@]}"; do
-            # One that is paused neither answers nor stops.
+            # A paused container neither responds nor stops.
             docker unpause "$(container "$node")" || true
             printf -- '--- %s: ' "$node"
             docker inspect --format \
@@ -45,7 +45,7 @@ finish() {
     fi
     docker rm --force --volumes "$COMPOSE_PROJECT_NAME-copy" >/dev/null 2>&1 || true
     if ((status != 0)) && $keep; then
-        say "left running: docker-compose --project-name $COMPOSE_PROJECT_NAME down --volumes ends it"
+        say "left running; remove it with: docker-compose --project-name $COMPOSE_PROJECT_NAME down --volumes"
     else
         compose down --volumes --timeout 10 >"$work/down.log" 2>&1 || { cat "$work/down.log" >&2; status=1; }
     fi
@@ -53,15 +53,15 @@ finish() {
     exit "$status"
 }
 
-# try COMMAND…: runs the program with a bounded wait. A write is never repeated: that is the user's to decide, and it
-# is what is tested here that nobody needs to.
-try() { timeout 20 "$lograft" "$@" || die "lograft $* exits with $?"; }
+# try COMMAND…: runs the program with a timeout. A write is never repeated: these scripts also test that no
+# user needs to.
+try() { timeout 20 "$lograft" "$@" || die "lograft $* exited with code $?"; }
 
 # expect_value NODE KEY VALUE: a linearizable read through that node.
 expect_value() {
     local got
     got="$(try get "$2" --endpoints "${endpoint[$1]}" --print-value-only)"
-    [[ $got == "$3" ]] || die "$1 answers '$got' for $2, not '$3'"
+    [[ $got == "$3" ]] || die "$1 returned '$got' for $2, not '$3'"
 }
 
 healthy() {
@@ -71,7 +71,7 @@ healthy() {
     done
 }
 
-# leader_among NODE…: the name of the node that says it leads; false when none does.
+# leader_among NODE…: prints the name of the node that reports to be leader; false if none does.
 leader_among() {
     local node
     for node in "$@"; do
@@ -80,7 +80,7 @@ leader_among() {
     return 1
 }
 
-# caught_up: all three stand at the same applied index with the same state hash.
+# caught_up: all three have the same applied index and state hash.
 caught_up() {
     local node seen=()
     for node in "${nodes[@]}"; do
@@ -92,7 +92,7 @@ caught_up() {
     agreed="${seen[0]}"
 }
 
-# without NODE: the other two.
+# without NODE: prints the other two.
 without() {
     local node
     for node in "${nodes[@]}"; do [[ $node == "$1" ]] || echo "$node"; done
@@ -111,14 +111,14 @@ start_containers() {
     ensure_docker
     have docker-compose || die "docker-compose is missing: run scripts/install-tools"
     for node in "${nodes[@]}"; do
-        port_free "${endpoint[$node]##*:}" || die "${endpoint[$node]} is in use"
+        port_free "${endpoint[$node]##*:}" || die "${endpoint[$node]} is in use: stop the program that listens there"
     done
     "$REPO/scripts/stand-in-image"
 
     step "docker-compose build"
     compose build >"$work/build.log" 2>&1 || { tail -n 60 "$work/build.log" >&2; exit 1; }
 
-    step "the image holds one static binary, which runs as a number"
+    step "the image holds one static binary and runs as a numeric user"
     [[ "$(docker inspect --format '{{.Config.User}}' lograft)" == 65532:65532 ]]
     docker create --name "$COMPOSE_PROJECT_NAME-copy" lograft >/dev/null
     docker cp "$COMPOSE_PROJECT_NAME-copy:/lograft" "$lograft"

@@ -1,4 +1,4 @@
-//! The fuzz targets of this package; [`lograft_fuzzing`] says what a target is.
+//! The fuzz targets of this package; [`lograft_fuzzing`] defines what a target is.
 
 pub use crate::cli::fuzzing::arguments;
 pub use crate::config::fuzzing::config;

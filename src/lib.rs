@@ -1,8 +1,9 @@
 //! Lograft: a Raft-replicated key-value node.
 //!
-//! This package is what people run. Below it, in `crates/`, are the pure core (`lograft-raft`, `lograft-kv`), the log
-//! (`lograft-storage`) and the synchronous node that ties them (`lograft-node`). Here the [`actor`] owns the node, and
-//! thin edges ([`grpc`], [`http`], [`peer`]) reach it. `docs/ARCHITECTURE.md` is the map of the code.
+//! This package is the program. Below it, in `crates/`, are the pure core (`lograft-raft`, `lograft-kv`), the
+//! log (`lograft-storage`) and the synchronous node that ties them together (`lograft-node`). Here the
+//! [`actor`] owns the node, and thin layers ([`grpc`], [`http`], [`peer`]) reach it. `docs/ARCHITECTURE.md`
+//! is the map of the code.
 
 #![forbid(unsafe_code)]
 

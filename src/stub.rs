@@ -1,4 +1,4 @@
-//! For tests of the edges: a node that answers by script, and a port in front of it. Fuzzing asks the node without a
+//! For tests of the API: a node that responds by script, and a port for it. Fuzzing uses the node without a
 //! port and without a script.
 #![cfg_attr(not(test), expect(dead_code, reason = "only tests let the node misbehave"))]
 
@@ -21,7 +21,7 @@ pub(crate) use port::Port;
 pub(crate) const NODE: NodeId = NodeId::new(0xab);
 pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xc1);
 
-/// What the node was asked, and how it behaves.
+/// The requests to the node, and how it behaves.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     seen: Arc<Mutex<Vec<(ClientRequest, u64)>>>,
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl Script {
-    /// From now on every request is answered like this.
+    /// From now on every request fails with this error.
     pub(crate) fn fail_with(&self, error: RequestError) {
         self.state.lock().unwrap().error = Some(error);
     }
@@ -49,7 +49,7 @@ impl Script {
         self.state.lock().unwrap().mute = true;
     }
 
-    /// Answers what waits.
+    /// Answers the waiting requests.
     pub(crate) fn release(&self) {
         let mut state = self.state.lock().unwrap();
         state.mute = false;
@@ -62,7 +62,7 @@ impl Script {
         self.state.lock().unwrap().leaderless = lost;
     }
 
-    /// Requests and their timeouts in milliseconds, in order.
+    /// The requests so far and their timeouts in milliseconds, in order.
     pub(crate) fn seen(&self) -> Vec<(ClientRequest, u64)> {
         self.seen.lock().unwrap().clone()
     }
@@ -177,7 +177,7 @@ impl State {
     }
 }
 
-/// A node that answers by script.
+/// Creates a node that responds by script.
 pub(crate) fn node(limits: Limits) -> (NodeHandle, Script) {
     let (handle, mut mailbox) = NodeHandle::new(NODE, limits);
     let script = Script::default();

@@ -13,7 +13,7 @@ const BAD_ARGUMENTS: i32 = 128;
 
 fn lograft(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
-    // Nothing of the environment that the tests run in.
+    // The environment of the tests must not leak in.
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
@@ -26,13 +26,13 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Runs a command that must fail with this code and one line on stderr; answers the line.
+/// Runs a command that must fail with this code and one line on stderr. Returns the line.
 #[track_caller]
 fn fails(mut command: Command, code: i32) -> String {
     let output = command.output().unwrap();
     let line = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{line}");
-    assert_eq!(line.lines().count(), 1, "one line: {line:?}");
+    assert_eq!(line.lines().count(), 1, "expected one line on stderr: {line:?}");
     assert!(line.starts_with("lograft: ") && !line.contains("panicked"), "{line:?}");
     line
 }
@@ -44,7 +44,7 @@ fn assert_says(line: &str, parts: &[&str]) {
     }
 }
 
-/// An address where nobody listens.
+/// An address that nothing listens on.
 fn nobody() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().to_string()
@@ -154,7 +154,7 @@ fn config_prints_the_merged_result_and_where_each_value_came_from() {
             "max-value-bytes = \"1MiB\"  # default",
         ],
     );
-    // What was printed is a configuration file.
+    // The output is a valid configuration file.
     let printed = dir.path().join("printed.toml");
     std::fs::write(&printed, &text).unwrap();
     let again = run(&["config", "--config-file", printed.to_str().unwrap()]);

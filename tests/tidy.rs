@@ -1,10 +1,10 @@
-//! What neither Cargo, the compiler nor clippy can see about the source: paths of somebody's machine, and the width of
-//! the documentation.
+//! Rules that Cargo, the compiler and clippy cannot check: no paths of anyone's machine, and the width of the
+//! documentation.
 
 use std::fs;
 use std::process::Command;
 
-/// The beginnings of paths that exist on one machine only, written so that this file has none.
+/// Prefixes of paths that exist on one machine only, split up so that this file contains none.
 const MACHINE_PATHS: [&str; 6] = [
     concat!("/ho", "me/"),
     concat!("/Us", "ers/"),
@@ -15,7 +15,7 @@ const MACHINE_PATHS: [&str; 6] = [
 ];
 const MAX_DOC_COLUMNS: usize = 110;
 
-/// Every text that git knows, with its name; the fuzzer's corpora are bytes.
+/// Every text file in git, with its name; the fuzzing corpora are bytes.
 fn texts() -> Vec<(String, String)> {
     let git =
         Command::new("git").args(["ls-files", ":!tests/fuzz/corpus"]).output().expect("git lists the files");
@@ -24,7 +24,7 @@ fn texts() -> Vec<(String, String)> {
     names.lines().filter_map(|name| Some((name.to_owned(), fs::read_to_string(name).ok()?))).collect()
 }
 
-/// Where a line breaks the rule.
+/// The lines that break a rule.
 fn breaches(texts: &[(String, String)], breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
     let lines = texts
         .iter()

@@ -1,4 +1,4 @@
-//! How the edges reach the actor: a cheap handle that needs a permit for each request.
+//! How the API reaches the actor: a cheap handle that needs a permit for each request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,18 @@ use lograft_node::{ClientRequest, ClientResponse, ForwardRequest, ForwardRespons
 use lograft_types::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Askers of a status that may be in the mailbox at a time. They have places of their own there; more of them wait.
+/// Status requests that may be in the mailbox at a time. They have their own places there; more of them wait
+/// outside.
 const STATUS_PLACES: usize = 64;
 
-/// A clone of this talks to the node's actor.
+/// A cloneable handle to the node's actor.
 ///
 /// # Invariants
-/// - The mailbox has a place for every permit, and places of their own for askers of a status: these never make a
-///   request be refused.
-/// - A request that is in the mailbox holds a permit until it is answered; none free: it is refused at once.
-/// - Every request is answered, at the latest when its time is over or the actor ends.
+/// - The mailbox has a place for every permit and separate places for status requests, so a status request
+///   never causes another request to be refused.
+/// - A request in the mailbox holds a permit until it is answered. Without a free permit it is refused at
+///   once.
+/// - Every request is answered, at the latest when it times out or the actor ends.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     clients: mpsc::Sender<ClientMessage>,
@@ -28,18 +30,18 @@ pub struct NodeHandle {
     node: NodeId,
 }
 
-/// What the actor receives from the edges.
+/// What the actor receives from the API and from peers' forwarded requests.
 #[derive(Debug)]
 pub(crate) enum ClientMessage {
-    /// A request of a client of this node.
+    /// A request from a client of this node.
     Request(PendingRequest),
-    /// A request of a peer that takes this node for the leader: it must not be forwarded again.
+    /// A request from a peer that takes this node for the leader. It must not be forwarded again.
     Forward(PendingForward),
     /// Asks for the node's status.
     Status(StatusRequest),
 }
 
-/// A client's request that waits, and where its response goes: to a handler of this process.
+/// An open client request, and where its response goes: to a handler in this process.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
     pub(crate) request: ClientRequest,
@@ -48,7 +50,7 @@ pub(crate) struct PendingRequest {
     pub(crate) permit: Permit,
 }
 
-/// A peer's request that waits, and where its response goes: to the stream on which the peer asked.
+/// An open request of a peer, and where its response goes: to the stream that carried the request.
 #[derive(Debug)]
 pub(crate) struct PendingForward {
     pub(crate) request: ForwardRequest,
@@ -57,16 +59,16 @@ pub(crate) struct PendingForward {
     pub(crate) permit: Permit,
 }
 
-/// Sends the response to what a peer forwarded.
+/// Sends the response to a forwarded request.
 #[derive(Debug)]
 pub(crate) struct ForwardResponder {
-    /// The peer's name for its request.
+    /// The peer's ID for its request.
     id: u64,
-    /// Has room for as many responses as may be asked for on the stream.
+    /// Has capacity for a response to every request that may be open on the stream.
     responses: mpsc::Sender<ForwardResult>,
 }
 
-/// Somebody asks for the node's status.
+/// A request for the node's status.
 #[derive(Debug)]
 pub(crate) struct StatusRequest {
     pub(crate) respond: oneshot::Sender<Status>,
@@ -80,24 +82,24 @@ pub(crate) struct Permit {
     _kibibytes: OwnedSemaphorePermit,
 }
 
-/// The response to what a peer forwarded.
+/// The response to a forwarded request.
 #[derive(Debug)]
 pub struct ForwardResult {
-    /// The peer's name for its request.
+    /// The peer's ID for its request.
     pub id: u64,
     /// The response.
     pub result: Result<ForwardResponse, RequestError>,
 }
 
 impl ForwardResponder {
-    /// The peer may have gone: then nobody waits for it.
+    /// The peer may be gone; then the response is dropped.
     pub(crate) fn send(self, result: Result<ForwardResponse, RequestError>) {
         drop(self.responses.try_send(ForwardResult { id: self.id, result }));
     }
 }
 
 impl NodeHandle {
-    /// A handle, and the receiving end for the actor.
+    /// Creates a handle, and the receiving end for the actor.
     pub(crate) fn new(node: NodeId, limits: Limits) -> (Self, mpsc::Receiver<ClientMessage>) {
         let (clients, mailbox) = mpsc::channel(limits.max_pending_requests + STATUS_PLACES);
         let handle = Self {
@@ -111,20 +113,21 @@ impl NodeHandle {
         (handle, mailbox)
     }
 
-    /// The node's limits, for the checks at the edges.
+    /// The node's limits, for the checks of the API.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The node's id.
+    /// The node's ID.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Asks the node and waits for its answer, at most `timeout` or the node's own request timeout, whichever is less.
+    /// Sends a request to the node and waits for the response, at most `timeout` or the node's own request
+    /// timeout, whichever is less.
     ///
     /// # Errors
-    /// See [`RequestError`]. Without a free permit the answer is [`RequestError::Overloaded`], at once.
+    /// See [`RequestError`]. Without a free permit, [`RequestError::Overloaded`] is returned at once.
     pub async fn request(
         &self,
         request: ClientRequest,
@@ -143,10 +146,10 @@ impl NodeHandle {
         }
     }
 
-    /// Hands in what a peer forwarded; the response goes to `responses`, which must have room for it.
+    /// Hands in a forwarded request. The response goes to `responses`, which must have capacity for it.
     ///
     /// # Errors
-    /// [`RequestError`] if it was refused at once: then nothing goes to `responses`.
+    /// [`RequestError`] if the request was refused at once; then nothing goes to `responses`.
     pub fn forwarded(
         &self,
         id: u64,

@@ -1,10 +1,11 @@
 //! The actor: the one task that owns the [`Node`]. Everything that changes state reaches it over a channel.
 //!
-//! It drains its lanes in a fixed order: what the log made durable, peers, entries read back, time, clients. The first
-//! ones need no permit, for they are bounded by construction, and a full mailbox must not hold up the very
-//! acknowledgements that empty it. All that waits is one turn of the node.
+//! It drains its lanes in a fixed order: log reports, peers, entries read back, time, clients. All but the
+//! last need no permit, because they are bounded by construction, and a full mailbox must not delay the
+//! acknowledgements that empty it. Everything waiting goes into one turn of the node.
 //!
-//! It never waits for a disk or a peer: the log has a thread of its own, each peer a link with an [`Outbox`].
+//! The actor never waits for a disk or a peer: the log has its own thread, and each peer has a link with an
+//! [`Outbox`].
 
 mod handle;
 mod outbox;
@@ -37,15 +38,15 @@ pub use outbox::{Outbox, Parcel};
 pub(crate) use peers::PeerEvent;
 pub use peers::{ActorGone, PeerHandle};
 
-/// After the node was asked to stop it goes on so long at the most, to answer what it can.
+/// How long the node keeps running at most after it was asked to stop, to answer what it can.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Why an actor ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActorEnd {
-    /// It was asked to. Everything that waited was answered, the log is flushed.
+    /// It was asked to. Every open request was answered, and the log is flushed.
     ShutDown,
-    /// The node must not go on: the process should end at once, and touch nothing.
+    /// The node must not go on. The process should end at once and touch nothing.
     Halted(HaltReason),
 }
 
@@ -69,14 +70,14 @@ pub struct Actor {
     streams: BTreeMap<ReplyTo, AppendStream>,
     votes: BTreeMap<ReplyTo, VoteWaiting>,
     status_requests: Vec<StatusRequest>,
-    /// What the actor itself has to tell the node in its next turn.
+    /// Events from the actor itself for the next turn of the node.
     own_events: Vec<Event>,
 }
 
 /// Where the response to a client of this node goes.
 type RespondToClient = oneshot::Sender<Result<ClientResponse, RequestError>>;
 
-/// What one turn takes.
+/// The input of one turn.
 #[derive(Debug, Default)]
 struct Turn {
     events: Vec<Event>,
@@ -88,14 +89,14 @@ struct Turn {
 /// A peer's stream of appends.
 #[derive(Debug)]
 struct AppendStream {
-    /// Weak: when whoever reads the stream is gone the responses end too, and the peer hears of it.
+    /// Weak: when the stream's reader is gone, the responses end too, and the peer notices.
     responses: mpsc::WeakSender<PeerResult>,
-    /// The peer that speaks on it, once it has.
+    /// The sending peer, once a message named it.
     from: Option<NodeId>,
 }
 
 impl Actor {
-    /// An actor around a node whose log is open, with the ways to reach it. Nothing runs yet.
+    /// Creates an actor for a node whose log is open, and the handles to reach it. Nothing runs yet.
     pub fn new(
         config: NodeConfig,
         recovered: &Recovered,
@@ -138,7 +139,8 @@ impl Actor {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> ActorEnd {
         let mut stop = std::pin::pin!(stop);
         let mut ticks = tokio::time::interval(self.tick);
-        // After a pause the missed ticks are gone: one tick, not a burst that elects before the inbox is read.
+        // After a pause the missed ticks are dropped: a burst of ticks could start an election before the
+        // inbox is read.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -169,7 +171,7 @@ impl Actor {
         }
     }
 
-    /// Waits until something has happened, and takes one turn with all of it.
+    /// Waits until something has happened, and takes one turn with everything that is waiting.
     ///
     /// Cancel safe: nothing is taken from a lane before the last await.
     async fn next_turn(&mut self, ticks: &mut tokio::time::Interval) -> Option<HaltReason> {
@@ -196,14 +198,14 @@ impl Actor {
         }
         self.carry_out(effects);
         for request in self.status_requests.drain(..) {
-            // Whoever asked may have gone.
+            // The caller may be gone.
             let _ = request.respond.send(self.node.status());
         }
         None
     }
 
-    /// Takes all that waits, in the order of the lanes. A lane that is filled as fast as it is emptied holds up none of
-    /// those behind it, and time least of all.
+    /// Takes everything that waits, in the order of the lanes. A lane that fills as fast as it is drained
+    /// must not hold up those after it, time least of all.
     fn drain(&mut self, turn: &mut Turn, ticks: &mut tokio::time::Interval) {
         if self.reports.has_changed().unwrap_or(false) {
             self.take_report(turn);
@@ -215,11 +217,12 @@ impl Actor {
         if let Ok(entries) = self.loaded.try_recv() {
             turn.events.push(Event::Loaded { entries });
         }
-        // Behind the peers' messages: after a pause the leader's heartbeats count before the time without them.
+        // After the peers' messages: after a pause, the leader's heartbeats must count before the time
+        // without them.
         if turn.ticked || ticks.tick().now_or_never().is_some() {
             turn.events.push(Event::Tick);
         }
-        // Bounded by the permits, which come back with the answers: after this turn at the earliest.
+        // Bounded by the permits, which are released with the responses, after this turn at the earliest.
         while let Ok(message) = self.clients.try_recv() {
             self.on_client(message, turn);
         }
@@ -259,7 +262,7 @@ impl Actor {
                 let ended = self.streams.remove(&reply_to).and_then(|stream| stream.from);
                 if let Some(from) = ended.filter(|from| !in_order && !self.has_other_stream(*from, reply_to))
                 {
-                    debug!(peer = %from, "its stream broke");
+                    debug!(peer = %from, "the peer's stream of appends broke");
                     turn.events.push(Event::StreamLost { from });
                 }
             }
@@ -280,7 +283,7 @@ impl Actor {
         }
     }
 
-    /// Whether the peer speaks on a stream that it opened later: the old one's end is no news then.
+    /// Whether the peer has opened another stream since. If so, the end of the old one does not matter.
     fn has_other_stream(&self, from: NodeId, ended: ReplyTo) -> bool {
         self.streams.range(ended..).any(|(_, stream)| stream.from == Some(from))
     }
@@ -299,7 +302,7 @@ impl Actor {
         }
         for (token, result) in effects.client_responses {
             let (respond, _permit) = self.requests.remove(&token).expect("the node answers each token once");
-            // Whoever asked may have gone; what was asked is done all the same.
+            // The caller may be gone; its request is executed all the same.
             drop(respond.send(result));
         }
         for (token, result) in effects.forward_responses {
@@ -323,18 +326,18 @@ impl Actor {
 
     fn respond_to_peer(&mut self, reply_to: ReplyTo, result: PeerResult) {
         if let Some(vote) = self.votes.remove(&reply_to) {
-            // The candidate may have gone.
+            // The candidate may be gone.
             let _ = vote.respond.send(result);
         } else if let Some(responses) =
             self.streams.get(&reply_to).and_then(|stream| stream.responses.upgrade())
             && responses.try_send(result).is_err()
         {
-            // The stream is ending: its end is on its way to this actor.
-            debug!(?reply_to, "a response found its stream gone");
+            // The stream is ending; the event for that is on its way to this actor.
+            debug!(?reply_to, "dropped a response: its stream has ended");
         }
     }
 
-    /// Reads entries back on a thread where it may take its time.
+    /// Reads entries back on a thread that may block.
     fn load(&self, load: Load) {
         let reader = self.reader.clone();
         let loads = self.loads.clone();
@@ -342,14 +345,14 @@ impl Actor {
             reader.read(load.first, load.last, load.max_bytes).map_err(|error| error.to_string())
         });
         tokio::spawn(async move {
-            // An answer comes in any case: without one nothing would ever be applied again.
+            // A result must always come: without it no entry would ever be applied again.
             let entries = reading.await.unwrap_or_else(|panic| Err(panic.to_string()));
-            // One load is open at a time, so there is room; the actor may have gone.
+            // Only one load is open at a time, so the channel has capacity. The actor may be gone.
             drop(loads.try_send(entries));
         });
     }
 
-    /// The node must not go on: whoever waits is told, by what is known; the log is left as it is.
+    /// The node must not go on. Each open request gets what is certain about it; the log is left as it is.
     fn halt(mut self, halt: HaltReason) -> ActorEnd {
         info!(waiting = self.requests.len() + self.forwards.len(), "the node halts");
         let unknown = RequestError::UnknownOutcome { reason: format!("the node had to stop: {halt}") };
@@ -366,7 +369,7 @@ impl Actor {
                     drop(pending.respond.send(Err(RequestError::ShuttingDown)));
                 }
                 ClientMessage::Forward(pending) => pending.respond.send(Err(RequestError::ShuttingDown)),
-                // Dropping it tells whoever asked.
+                // Dropping it ends the caller's wait with an error.
                 ClientMessage::Status(_) => {}
             }
         }

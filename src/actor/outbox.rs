@@ -1,12 +1,13 @@
 //! What waits to be delivered to one peer: filled by the actor, emptied by the peer's link.
 //!
 //! # Invariants
-//! - Filling never blocks. It is bounded, however slow the peer is: one heartbeat and one vote (the newest says all);
-//!   of entries twice what the core lets out at a time; of forwarded requests as many as there are permits.
-//! - Heartbeats and votes never wait for entries, which may have to be read from the disk first, nor for forwarded
-//!   requests, which the peer may be slow to take: each of the three leaves by a door of its own.
-//! - While there is no link nothing piles up: entries are dropped (the core probes again), forwarded requests are given
-//!   back as not taken.
+//! - Filling never blocks, and it is bounded, however slow the peer is: one heartbeat and one vote request
+//!   (the newest is enough), twice the entries that the core allows in flight, and as many forwarded requests
+//!   as there are permits.
+//! - Heartbeats and vote requests never wait for entries, which may have to be read from disk, nor for
+//!   forwarded requests, which the peer may accept slowly. Each of the three kinds has its own way out.
+//! - Without a link nothing piles up: entries are dropped (the core probes again), and forwarded requests are
+//!   handed back as not taken.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,20 +19,20 @@ use lograft_raft::{AppendEntries, RequestVote};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The box of one peer.
+/// The outbox of one peer.
 #[derive(Debug)]
 pub struct Outbox {
     queue: Mutex<Queue>,
     urgent: Notify,
     forwards: Notify,
     bulk: Notify,
-    /// The most messages with entries, and of their bytes.
+    /// The bounds of messages with entries.
     append_bounds: Weight,
-    /// The most forwarded requests, and of their bytes.
+    /// The bounds of forwarded requests.
     forward_bounds: Weight,
 }
 
-/// How much there is of something.
+/// A number of messages and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weight {
     count: usize,
@@ -45,22 +46,22 @@ struct Queue {
     vote: Option<RequestVote>,
     appends: VecDeque<(AppendEntries, Payloads)>,
     appends_weight: Weight,
-    /// With the moment at which each came.
+    /// With the time of arrival of each.
     forwards: VecDeque<(Instant, Forward)>,
     forwards_weight: Weight,
 }
 
-/// Something to deliver that must not wait behind entries.
+/// A message that must not wait for entries.
 #[derive(Debug)]
 pub enum Parcel {
     /// A heartbeat.
     Heartbeat(AppendEntries),
-    /// A vote, or a pre-vote.
+    /// A vote request, or a pre-vote request.
     Vote(RequestVote),
 }
 
 impl Outbox {
-    /// An empty box.
+    /// An empty outbox.
     pub fn new(limits: &Limits) -> Self {
         Self {
             queue: Mutex::default(),
@@ -75,10 +76,10 @@ impl Outbox {
         }
     }
 
-    /// Puts a message in. Without a link entries and heartbeats are dropped.
+    /// Adds a message. Without a link, entries and heartbeats are dropped.
     ///
-    /// Where the box holds more entries than the core lets out at a time, the core has given the older ones up for lost,
-    /// and so they are.
+    /// If the outbox holds more entries than the core allows in flight, the core has given up the older ones
+    /// as lost, so they are dropped.
     pub(crate) fn push(&self, message: PeerMessage) {
         let mut queue = self.lock();
         let door = match message {
@@ -105,10 +106,10 @@ impl Outbox {
         door.notify_one();
     }
 
-    /// Puts a request for the leader in.
+    /// Adds a request for the leader.
     ///
     /// # Errors
-    /// Gives it back if there is no link, or no room: it was not taken.
+    /// Hands it back if there is no link or no capacity: it was not taken.
     pub(crate) fn push_forward(&self, forward: Forward) -> Result<(), Forward> {
         let mut queue = self.lock();
         let weight = Weight::of_forward(&forward);
@@ -121,12 +122,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// The link is up: deliveries begin with an empty box, but for a vote that is still asked for.
+    /// The link is up. Deliveries begin with an empty outbox, except for a vote request that is still wanted.
     pub fn link_up(&self) {
         self.lock().linked = true;
     }
 
-    /// The link is down: empties the box and gives back what was not taken.
+    /// The link is down. Empties the outbox and returns the forwarded requests, which were not taken.
     pub fn link_down(&self) -> Vec<Forward> {
         let mut queue = self.lock();
         let forwards = queue.forwards.drain(..).map(|(_, forward)| forward).collect();
@@ -134,18 +135,18 @@ impl Outbox {
         forwards
     }
 
-    /// The next thing that must not wait behind entries, as soon as there is one. Cancel safe; one caller at a time.
+    /// Waits for the next urgent message. Cancel safe; one caller at a time.
     pub async fn next_urgent(&self) -> Parcel {
         loop {
             if let Some(parcel) = self.lock().pop_urgent() {
                 return parcel;
             }
-            // A permit is stored if something was put in since the look.
+            // A permit is stored if something was added since the check.
             self.urgent.notified().await;
         }
     }
 
-    /// The next entries, as soon as there are any. Cancel safe; one caller at a time.
+    /// Waits for the next entries. Cancel safe; one caller at a time.
     pub async fn next_append(&self) -> (AppendEntries, Payloads) {
         loop {
             if let Some(append) = self.lock().pop_append() {
@@ -155,11 +156,11 @@ impl Outbox {
         }
     }
 
-    /// The next request for the leader, as soon as there is one, with the time that is left to it. Cancel safe; one caller
-    /// at a time.
+    /// Waits for the next request for the leader, and sets the time it has left. Cancel safe; one caller at a
+    /// time.
     ///
     /// # Errors
-    /// Its name, if its time was over before it could leave: it was not taken.
+    /// The ID of a request that timed out before it could leave: it was not taken.
     pub async fn next_forward(&self) -> Result<Forward, ForwardId> {
         loop {
             if let Some(forward) = self.lock().pop_forward() {
@@ -170,7 +171,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // The queue is whole between any two statements: a panic elsewhere has not torn it.
+        // The queue is consistent between any two statements, so a panic elsewhere has not damaged it.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,7 +195,7 @@ impl Queue {
         self.forwards_weight.remove(Weight::of_forward(&forward));
         match Duration::from_millis(forward.timeout_ms).checked_sub(came.elapsed()) {
             Some(left) => {
-                // At least 1: less is nothing on the wire, and the answer to it would be "too late" in any case.
+                // At least 1: on the wire 0 means nothing, and the response would be "too late" in any case.
                 forward.timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
                 Some(Ok(forward))
             }
@@ -216,7 +217,7 @@ impl Weight {
         Self { count: 1, bytes }
     }
 
-    /// Something larger than all the room there is goes alone.
+    /// A message larger than the bounds fits into an empty outbox.
     fn fits(self, more: Self, bounds: Self) -> bool {
         let fits = self.count + more.count <= bounds.count && self.bytes + more.bytes <= bounds.bytes;
         fits || self.count == 0

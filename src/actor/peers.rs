@@ -1,9 +1,9 @@
-//! How the peers' side of the edges reaches the actor.
+//! How links and peers' streams reach the actor.
 //!
 //! # Invariants
-//! - What comes from peers needs no permit of the clients': acknowledgements must never wait behind the requests that
-//!   they answer. It has bounds of its own, in messages, in bytes of entries, and in votes that are not answered yet.
-//! - A full lane refuses nothing. Whoever fills it waits, one stream at a time.
+//! - Messages from peers need no client permit: acknowledgements must never wait for the requests that
+//!   they complete. They have their own bounds: messages, bytes of entries, and unanswered vote requests.
+//! - A full lane refuses nothing. Each stream that fills it waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,19 +14,20 @@ use lograft_raft::{ReplyTo, Response};
 use lograft_types::{Identity, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Messages of peers that may wait for the actor; a full lane holds up the streams that fill it, one by one.
+/// Messages from peers that may wait for the actor. A full lane holds up the streams that fill it, one by
+/// one.
 pub(super) const PEER_LANE: usize = 1024;
 
-/// Bytes of entries that may wait in it.
+/// Bytes of entries that may wait in the lane.
 const PEER_LANE_BYTES: usize = 64 * MIB;
 
-/// Votes that may be unanswered at a time, whoever asks: an answer may wait for the disk.
+/// Vote requests that may be unanswered at a time, over all peers: a response may wait for the disk.
 const PEER_VOTES: usize = 64;
 
-/// What reaches the actor from the peers' side.
+/// What reaches the actor from peers and links.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
-    /// A stream of appends has been opened: its responses go here, which has room for all that may be asked on it.
+    /// A stream of appends was opened. Its responses go here, with capacity for all that may be open on it.
     StreamOpened { reply_to: ReplyTo, responses: mpsc::Sender<PeerResult> },
     /// A stream of appends has ended.
     StreamEnded { reply_to: ReplyTo, in_order: bool },
@@ -34,18 +35,18 @@ pub(crate) enum PeerEvent {
     Append { envelope: Envelope, reply_to: ReplyTo, request: PeerRequest, weight: OwnedSemaphorePermit },
     /// A request for a vote.
     Vote { envelope: Envelope, reply_to: ReplyTo, request: PeerRequest, waiting: VoteWaiting },
-    /// Something that the node is told as it is.
+    /// Something that the node is told unchanged.
     Event(Event),
 }
 
-/// Where the answer to a request for a vote goes.
+/// Where the response to a vote request goes.
 #[derive(Debug)]
 pub(crate) struct VoteWaiting {
     pub(crate) respond: oneshot::Sender<PeerResult>,
     _place: OwnedSemaphorePermit,
 }
 
-/// How the peers' side of the edges reaches the actor. Waits while the actor is behind.
+/// How streams and links reach the actor. Waits while the actor is behind.
 #[derive(Clone, Debug)]
 pub struct PeerHandle {
     lane: mpsc::Sender<PeerEvent>,
@@ -55,13 +56,13 @@ pub struct PeerHandle {
     identity: Identity,
 }
 
-/// The actor has ended; sends to it have nowhere to go.
+/// The actor has ended and receives nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node is shutting down")]
 pub struct ActorGone;
 
 impl PeerHandle {
-    /// A port, and the receiving end for the actor.
+    /// Creates a handle, and the receiving end for the actor.
     pub(crate) fn new(identity: Identity) -> (Self, mpsc::Receiver<PeerEvent>) {
         let (lane, peers) = mpsc::channel(PEER_LANE);
         let kibibytes = Arc::new(Semaphore::new(PEER_LANE_BYTES / KIB));
@@ -69,12 +70,13 @@ impl PeerHandle {
         (Self { lane, kibibytes, votes, streams: Arc::new(AtomicU64::new(1)), identity }, peers)
     }
 
-    /// Who this node is.
+    /// The identity of this node.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// A stream of appends has been opened; `responses` must have room for all that may be asked on it at a time.
+    /// A stream of appends was opened. `responses` must have capacity for all requests that may be open on
+    /// it.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -92,7 +94,7 @@ impl PeerHandle {
         self.send(PeerEvent::StreamEnded { reply_to, in_order }).await
     }
 
-    /// A peer asks on an open stream.
+    /// A peer sends a request on an open stream.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -109,7 +111,7 @@ impl PeerHandle {
         self.send(PeerEvent::Append { envelope, reply_to, request, weight }).await
     }
 
-    /// A peer asks for a vote.
+    /// A peer requests a vote.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -122,7 +124,7 @@ impl PeerHandle {
         response.await.map_err(|_| ActorGone)
     }
 
-    /// A peer answers.
+    /// A peer responds.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -138,7 +140,7 @@ impl PeerHandle {
         self.send(PeerEvent::Event(Event::LinkLost { to })).await
     }
 
-    /// A peer told where clients reach it.
+    /// A peer said where clients reach it.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -146,7 +148,7 @@ impl PeerHandle {
         self.send(PeerEvent::Event(Event::Handshake { from, client_urls })).await
     }
 
-    /// An edge refused a message of a peer: it is counted.
+    /// A peer's message was refused before it reached the node; the node counts it.
     ///
     /// # Errors
     /// [`ActorGone`]
@@ -154,7 +156,7 @@ impl PeerHandle {
         self.send(PeerEvent::Event(Event::Refused)).await
     }
 
-    /// What came of something forwarded.
+    /// A forwarded request has a result.
     ///
     /// # Errors
     /// [`ActorGone`]

@@ -1,4 +1,4 @@
-//! The actor: what it takes in which order, and that nobody who asks it anything is left without an answer.
+//! The actor: the order of its lanes, and that no request is left without a response.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{ActorGone, *};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(77), node: NodeId::new(1) };
 const PEER: NodeId = NodeId::new(2);
-/// Past it a test fails instead of hanging.
+/// After this time a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Bench {
@@ -28,7 +28,7 @@ struct Bench {
     _data: tempfile::TempDir,
 }
 
-/// Node 1 of so many, with a log on this machine's disk.
+/// Node 1 of a cluster of this size, with a log on this machine's disk.
 fn bench(members: u64, limits: Limits) -> Bench {
     let (reports, log_reports) = watch::channel(empty_report());
     bench_with(members, limits, log_reports, move |report| drop(reports.send_replace(report)))
@@ -92,7 +92,7 @@ fn vote(term: u64) -> PeerRequest {
     PeerRequest::Vote { candidate: PEER, vote }
 }
 
-/// Lets the tasks that were spawned run until they wait.
+/// Lets the spawned tasks run until they wait.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -115,7 +115,7 @@ async fn a_burst_of_askers_of_a_status_refuses_no_request() {
     let actor = tokio::spawn(actor.run(std::future::pending()));
     timeout(PATIENCE, written).await.unwrap().unwrap().expect("a permit was free");
     for asked in asking {
-        timeout(PATIENCE, asked).await.unwrap().unwrap().expect("each is answered");
+        timeout(PATIENCE, asked).await.unwrap().unwrap().expect("each request is answered");
     }
     actor.abort();
 }
@@ -129,11 +129,11 @@ async fn time_passes_while_peers_speak_without_a_pause() {
     settle().await;
     let begun = Instant::now();
     while !asked.is_finished() {
-        // At no turn the lane is empty.
+        // The lane is not empty at any turn.
         peers.refused().await.unwrap();
         assert_eq!(actor.next_turn(&mut ticks).await, None);
         tokio::task::yield_now().await;
-        assert!(begun.elapsed() < PATIENCE, "its time was over long ago");
+        assert!(begun.elapsed() < PATIENCE, "the request timed out long ago");
     }
     assert!(matches!(asked.await.unwrap(), Err(RequestError::NoLeader { .. })));
 }
@@ -144,7 +144,7 @@ async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peer
     let mut ticks = tokio::time::interval(actor.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.tick().await;
-    // The pause itself: fifty ticks are missed.
+    // The pause: fifty ticks are missed.
     tokio::time::sleep(50 * actor.tick).await;
     for _ in 0..3 {
         peers.refused().await.unwrap();
@@ -152,7 +152,7 @@ async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peer
     let mut turn = Turn::default();
     actor.drain(&mut turn, &mut ticks);
     let seen: Vec<_> = turn.events.iter().map(|event| matches!(event, Event::Tick)).collect();
-    assert_eq!(seen.iter().filter(|tick| **tick).count(), 1, "the missed ones are gone: {seen:?}");
+    assert_eq!(seen.iter().filter(|tick| **tick).count(), 1, "the missed ticks are dropped: {seen:?}");
     let tick = seen.iter().position(|tick| *tick).unwrap();
     let last_of_peers = turn.events.iter().rposition(|event| matches!(event, Event::Refused)).unwrap();
     assert!(last_of_peers < tick, "{:?}", turn.events);
@@ -172,7 +172,7 @@ async fn pitfall_87_a_full_mailbox_holds_up_no_peer_and_no_flush() {
     let refused = handle.request(set("c"), None).await;
     assert_eq!(refused, Err(RequestError::Overloaded { what: "max-pending-requests", limit: 2 }));
 
-    timeout(PATIENCE, peers.link_lost(PEER)).await.expect("the peers' lane has places of its own").unwrap();
+    timeout(PATIENCE, peers.link_lost(PEER)).await.expect("the peers' lane is separate").unwrap();
     let mut ticks = tokio::time::interval(PATIENCE);
     let mut turn = Turn::default();
     actor.drain(&mut turn, &mut ticks);
@@ -195,7 +195,7 @@ async fn pitfall_25_permits_come_back_with_the_answers() {
         for written in four {
             timeout(PATIENCE, written).await.unwrap().unwrap().expect("there are four permits");
         }
-        // A caller that does not wait for its answer.
+        // A caller that does not wait for its response.
         let mut forgotten = Box::pin(handle.request(get("a"), None));
         assert!(forgotten.as_mut().now_or_never().is_none());
         drop(forgotten);
@@ -204,7 +204,7 @@ async fn pitfall_25_permits_come_back_with_the_answers() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, idle).await.expect("nothing stays behind");
+        timeout(PATIENCE, idle).await.expect("no permit stays in use");
     }
     actor.abort();
 }
@@ -234,7 +234,7 @@ async fn pitfall_54_the_actor_is_killed_and_every_caller_is_answered() {
 #[tokio::test]
 async fn pitfall_54_the_log_fails_and_every_caller_is_answered() {
     let (reports, log_reports) = watch::channel(empty_report());
-    // A log that never says that anything is durable.
+    // A log that never reports anything durable.
     let Bench { actor, handle, .. } = bench_with(1, Limits::default(), log_reports, |_| {});
     let actor = tokio::spawn(actor.run(std::future::pending()));
     let writer = handle.clone();
@@ -260,7 +260,7 @@ async fn pitfall_54_the_logs_thread_dies_without_a_word_and_the_node_halts() {
     let ended = timeout(PATIENCE, actor.run(std::future::pending())).await.unwrap();
     assert!(matches!(ended, ActorEnd::Halted(HaltReason::LogFailed(_))), "{ended:?}");
     let written = timeout(PATIENCE, written).await.unwrap().unwrap();
-    assert_eq!(written, Err(RequestError::ShuttingDown), "it was never taken out of the mailbox");
+    assert_eq!(written, Err(RequestError::ShuttingDown), "the request never left the mailbox");
 }
 
 #[tokio::test]
@@ -281,8 +281,8 @@ async fn votes_that_wait_for_the_disk_are_bounded_and_leave_nothing_behind() {
         settle().await;
         last_term += 1;
     }
-    assert_eq!(actor.votes.len(), 64, "the others wait outside");
-    // Their callers give up, and the disk comes back.
+    assert_eq!(actor.votes.len(), 64, "more votes than their bound are open");
+    // Their callers give up, and the disk works again.
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     settle().await;
     reports.send_replace(LogReport { persisted: WriteSeq::new(64), ..empty_report() });
@@ -302,6 +302,6 @@ async fn shutdown_answers_what_waits_and_flushes() {
     }
     drop(stop);
     let written = timeout(PATIENCE, written).await.unwrap().unwrap();
-    assert_eq!(written, Err(RequestError::ShuttingDown), "no leader took it: that is certain");
+    assert_eq!(written, Err(RequestError::ShuttingDown), "certainly not applied: no leader took it");
     assert_eq!(timeout(PATIENCE, actor).await.unwrap().unwrap(), ActorEnd::ShutDown);
 }

@@ -1,23 +1,23 @@
-//! The limits of a request, checked in one place for gRPC and HTTP alike.
+//! The limits of a request, checked in one place for gRPC and HTTP.
 //!
 //! Exactly the limit is allowed. An error states both numbers and the flag that sets the limit, if there is one.
 
 use lograft_node::limits::Limits;
 
-/// Why a request was not taken: it breaks a limit.
+/// The limit that a request breaks, for which it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// A key is needed.
-    #[error("key is 0 bytes, the least is 1")]
+    /// The key is empty.
+    #[error("key is 0 bytes, the minimum is 1")]
     EmptyKey,
     /// A field is too long.
     #[error("{field} is {bytes} bytes, the limit is {limit} ({flag})")]
     TooLong {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
-        /// How long it may be.
+        /// The longest allowed.
         limit: usize,
         /// The flag that sets the limit.
         flag: &'static str,
@@ -25,22 +25,22 @@ pub enum Invalid {
     /// More keys asked for than one answer may hold.
     #[error("limit is {asked} keys, the limit is {limit}")]
     ListLimit {
-        /// How many were asked for.
+        /// The number requested.
         asked: u32,
-        /// How many there may be.
+        /// The largest number allowed.
         limit: u32,
     },
-    /// An HTTP body or path that is not text.
-    #[error("{field} is not UTF-8: the byte at offset {offset} does not fit")]
+    /// An HTTP body or path that is not UTF-8.
+    #[error("{field} is not UTF-8: the byte at offset {offset} is invalid")]
     NotUtf8 {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
-        /// Where it stops being UTF-8.
+        /// The offset of the first invalid byte.
         offset: usize,
     },
 }
 
-/// A key to read or write.
+/// Checks a key to read or write.
 ///
 /// # Errors
 /// [`Invalid::EmptyKey`], or [`Invalid::TooLong`] over `max_key_bytes`.
@@ -51,7 +51,7 @@ pub fn key(key: &str, limits: &Limits) -> Result<(), Invalid> {
     key_like("key", key, limits)
 }
 
-/// A value to store.
+/// Checks a value to store.
 ///
 /// # Errors
 /// [`Invalid::TooLong`] over `max_value_bytes`.
@@ -59,7 +59,7 @@ pub fn value(value: &str, limits: &Limits) -> Result<(), Invalid> {
     value_bytes(value.len(), limits)
 }
 
-/// The size of a value, where it is known before the value is.
+/// Checks the size of a value before the value has arrived.
 ///
 /// # Errors
 /// [`Invalid::TooLong`] over `max_value_bytes`.
@@ -67,7 +67,7 @@ pub fn value_bytes(bytes: usize, limits: &Limits) -> Result<(), Invalid> {
     at_most("value", bytes, limits.max_value_bytes, "--max-value-bytes")
 }
 
-/// What a list asks for; the limit that holds for it, where 0 stands for the server's own bound.
+/// Checks a list request. Returns its limit; 0 in the request stands for the server's limit.
 ///
 /// # Errors
 /// [`Invalid::TooLong`] or [`Invalid::ListLimit`].

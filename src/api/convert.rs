@@ -1,6 +1,6 @@
-//! Between wire and domain: what a client's request means to the node, and how the node's answer looks on the wire.
+//! Conversion between wire and domain: client requests for the node, and the node's responses for the wire.
 //!
-//! The one place that knows both. Checks of limits happen on the way in, so no unchecked request reaches the node.
+//! Only this module knows both. Limits are checked on the way in, so no unchecked request reaches the node.
 
 use bytes::Bytes;
 use lograft_kv::{Command, Effect, KeyValue, Outcome, Versioned};
@@ -14,7 +14,7 @@ use super::check::{self, Invalid};
 use super::error::ApiError;
 use crate::proto::v1;
 
-/// What a Get asks of the node.
+/// Converts a Get.
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
@@ -23,7 +23,7 @@ pub fn get_request(get: v1::GetRequest, limits: &Limits) -> Result<ClientRequest
     Ok(ClientRequest::Get { key: Bytes::from(get.key), consistency: consistency(get.serializable) })
 }
 
-/// What a Set asks of the node.
+/// Converts a Set.
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
@@ -37,7 +37,7 @@ pub fn set_request(set: v1::SetRequest, limits: &Limits) -> Result<ClientRequest
     }))
 }
 
-/// What a Delete asks of the node.
+/// Converts a Delete.
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
@@ -49,7 +49,7 @@ pub fn delete_request(delete: v1::DeleteRequest, limits: &Limits) -> Result<Clie
     }))
 }
 
-/// What a List asks of the node.
+/// Converts a List.
 ///
 /// # Errors
 /// [`Invalid`] if it breaks a limit.
@@ -69,10 +69,10 @@ fn consistency(serializable: bool) -> Consistency {
     if serializable { Consistency::Serializable } else { Consistency::Linearizable }
 }
 
-/// The answer to a Get.
+/// The response to a Get.
 ///
 /// # Errors
-/// [`ApiError`] if what is stored is not text.
+/// [`ApiError`] if the stored value is not text.
 pub fn get_response(response: ClientResponse) -> Result<v1::GetResponse, ApiError> {
     let ResponseBody::Got(found) = response.body else { return Err(ApiError::misfit()) };
     Ok(v1::GetResponse {
@@ -81,9 +81,9 @@ pub fn get_response(response: ClientResponse) -> Result<v1::GetResponse, ApiErro
     })
 }
 
-/// The answer to a Set.
+/// The response to a Set.
 ///
-/// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
+/// `prev_of`: the key, if the client wants the previous value. `asked`: the write's condition.
 ///
 /// # Errors
 /// [`ApiError`] if the condition did not hold.
@@ -101,9 +101,9 @@ pub fn set_response(
     }
 }
 
-/// The answer to a Delete.
+/// The response to a Delete.
 ///
-/// `prev_of`: the key, if the client wants to hear what was there before. `asked`: the write's condition.
+/// `prev_of`: the key, if the client wants the previous value. `asked`: the write's condition.
 ///
 /// # Errors
 /// [`ApiError`] if the condition did not hold.
@@ -123,17 +123,17 @@ pub fn delete_response(
     }
 }
 
-/// The answer to a List.
+/// The response to a List.
 ///
 /// # Errors
-/// [`ApiError`] if what is stored is not text.
+/// [`ApiError`] if a stored key or value is not text.
 pub fn list_response(response: ClientResponse) -> Result<v1::ListResponse, ApiError> {
     let ResponseBody::Listed(page) = response.body else { return Err(ApiError::misfit()) };
     let kvs = page.items.iter().map(key_value).collect::<Result<_, _>>()?;
     Ok(v1::ListResponse { header: Some(header(response.header)), kvs, more: page.more })
 }
 
-/// The answer to a Status; `version` is the program's.
+/// The response to a Status; `version` is the program's.
 pub fn status_response(status: Status, version: &str) -> v1::StatusResponse {
     v1::StatusResponse {
         header: Some(header(status.header)),

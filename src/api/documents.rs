@@ -126,7 +126,7 @@ pub(crate) struct StatusDoc {
     name: String,
     version: String,
     role: String,
-    /// Absent while no leader is known.
+    /// Absent if no leader is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     leader_id: Option<String>,
     first_index: u64,

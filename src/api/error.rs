@@ -1,4 +1,4 @@
-//! What went wrong with a request, as every edge words it.
+//! Errors of requests, worded the same for gRPC and HTTP.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use tonic::{Code, Status};
 use super::check::Invalid;
 use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
-/// What is certain about a write that was not answered OK.
+/// What is certain about a failed write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
     /// It was not applied, and it never will be.
     NotApplied,
-    /// It may or may not have been applied, or still be.
+    /// It may or may not have been applied, or may still be.
     Unknown,
 }
 
 impl Certainty {
-    /// As the metadata says it.
+    /// The text in the metadata.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotApplied => "not-applied",
@@ -29,18 +29,18 @@ impl Certainty {
     }
 }
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The kind of error, in gRPC's words.
+    /// The kind of error, as a gRPC code.
     pub code: Code,
-    /// In words, for people.
+    /// The message for people.
     pub message: Cow<'static, str>,
-    /// Of a write, what is certain about it.
+    /// For a write, what is certain about it.
     pub certainty: Option<Certainty>,
-    /// Of a failed condition, the key's mod_revision.
+    /// For a failed condition, the key's mod_revision.
     pub found: Option<Revision>,
-    /// A disk is full: trying again soon is of no use.
+    /// A disk is full, so retrying soon is useless.
     pub disk_full: bool,
 }
 
@@ -49,12 +49,12 @@ impl ApiError {
         Self { code, message: message.into(), certainty, found: None, disk_full: false }
     }
 
-    /// The request cannot be taken as it is, now or later.
+    /// The request is invalid, now and later.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidArgument, message, Some(Certainty::NotApplied))
     }
 
-    /// There is nothing of that name.
+    /// The key or path does not exist.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::NotFound, message, None)
     }
@@ -64,21 +64,21 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, message, Some(Certainty::NotApplied))
     }
 
-    /// What is stored cannot be told in this API, which speaks text only.
+    /// The stored data cannot be returned by this API, which is text only.
     pub(super) fn not_text(field: &'static str) -> Self {
         Self::new(Code::DataLoss, format!("the stored {field} is not UTF-8"), None)
     }
 
-    /// The node's answer does not fit the request: a bug of ours. The write may have been applied.
+    /// The node's response does not match the request: a bug of ours. The write may have been applied.
     pub(super) fn misfit() -> Self {
         Self::new(
             Code::Unknown,
-            "outcome unknown: the node's answer is of another kind",
+            "outcome unknown: the node's response does not match the request",
             Some(Certainty::Unknown),
         )
     }
 
-    /// The write's condition did not hold.
+    /// The write's condition does not hold.
     pub fn condition_failed(asked: Option<Revision>, found: Revision) -> Self {
         let asked = asked.map_or(0, Revision::get);
         let message = match (asked, found.get()) {
@@ -117,7 +117,7 @@ impl From<RequestError> for ApiError {
             | RequestError::Refused(_)
             | RequestError::ShuttingDown => (Code::Unavailable, Some(Certainty::NotApplied)),
             RequestError::UnknownOutcome { .. } => (Code::Unavailable, Some(Certainty::Unknown)),
-            // Only reads end like this: nothing was to be applied.
+            // Only reads end like this, so there was nothing to apply.
             RequestError::ReadTimedOut { .. } | RequestError::ReadBehind { .. } => (Code::Unavailable, None),
         };
         let disk_full = matches!(error, RequestError::DiskFull { .. });

@@ -1,14 +1,15 @@
-//! What gRPC and HTTP share: the requests of clients, their checks, their conversion, and what came of them.
+//! What gRPC and HTTP share: client requests, their checks, conversion, and outcomes.
 //!
-//! [`check`] holds a request to the limits, [`convert`] makes a request for the node of the wire type, the node's handle
-//! answers it, and [`convert`] translates the answer back. What went wrong becomes an [`ApiError`], which both edges
-//! report alike. `documents` holds what HTTP and the command line print as JSON.
+//! [`check`] checks a request against the limits, [`convert`] converts it for the node, the node's handle
+//! returns the response, and [`convert`] converts that for the wire. Errors become an [`ApiError`], which
+//! gRPC and HTTP report alike. `documents` holds what HTTP and the command line print as JSON.
 //!
-//! What a client may rely on:
-//! - A refused write carries the metadata `lograft-outcome: not-applied`, one whose outcome nobody knows
+//! Clients can rely on this:
+//! - A refused write carries the metadata `lograft-outcome: not-applied`, and a write with an unknown outcome
 //!   `lograft-outcome: unknown`. A write that was answered OK was applied.
-//! - A request that breaks a limit is INVALID_ARGUMENT, with its number and the limit's.
-//! - A condition that does not hold is FAILED_PRECONDITION, with `lograft-found-mod-revision` in the metadata.
+//! - A request that breaks a limit gets INVALID_ARGUMENT, with its size and the limit.
+//! - A condition that does not hold gets FAILED_PRECONDITION, with `lograft-found-mod-revision` in the
+//!   metadata.
 
 pub mod check;
 pub mod convert;
@@ -25,10 +26,10 @@ use crate::proto::v1;
 
 pub use error::{ApiError, Certainty};
 
-/// The requests of clients, for every edge.
+/// Client requests, for gRPC and HTTP.
 ///
-/// `timeout` bounds how long a request waits; the node's own request timeout holds in any case. A write that fails says
-/// in its [`ApiError`] whether it is certain that it was not applied.
+/// `timeout` limits how long a request waits; the node's own request timeout applies in any case. The
+/// [`ApiError`] of a failed write says whether it was certainly not applied.
 #[derive(Clone, Debug)]
 pub struct Api {
     handle: NodeHandle,
@@ -36,17 +37,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// Asks the node behind `handle`; `version` is the program's.
+    /// Requests to the node of `handle`; `version` is the program's.
     pub fn new(handle: NodeHandle, version: &'static str) -> Self {
         Self { handle, version }
     }
 
-    /// The way to the node.
+    /// The handle to the node.
     pub fn handle(&self) -> &NodeHandle {
         &self.handle
     }
 
-    /// The limits that requests are held to.
+    /// The limits for requests.
     pub fn limits(&self) -> &Limits {
         self.handle.limits()
     }
@@ -56,7 +57,7 @@ impl Api {
         self.version
     }
 
-    /// One key.
+    /// Reads one key.
     ///
     /// # Errors
     /// A broken limit, or no leader in time.
@@ -103,7 +104,7 @@ impl Api {
         convert::delete_response(answer, prev_of.as_deref(), asked)
     }
 
-    /// Keys in order.
+    /// Lists keys in order.
     ///
     /// # Errors
     /// A broken limit, or no leader in time.
@@ -118,16 +119,16 @@ impl Api {
         convert::list_response(answer)
     }
 
-    /// What the node knows of itself and its cluster, without asking other nodes.
+    /// What the node knows about itself and its cluster, without asking other nodes.
     ///
     /// # Errors
-    /// Once the node has stopped.
+    /// The node has stopped.
     pub async fn status(&self) -> Result<v1::StatusResponse, ApiError> {
         Ok(convert::status_response(self.handle.status().await?, self.version))
     }
 }
 
-/// Names the request in the log: never a value, and of a key only how long it is.
+/// The request's span in the log: never a value, and only the length of a key.
 fn span(method: &'static str, key_bytes: usize) -> Span {
     debug_span!("request", method, key_bytes)
 }

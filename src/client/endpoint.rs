@@ -1,4 +1,4 @@
-//! One address of a cluster.
+//! The address of one node.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tonic::transport::{self, Channel};
 use super::error::{self, Error};
 use crate::config::HttpUrl;
 
-/// An address that connections can be made to.
+/// An address to connect to.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     address: String,
@@ -29,12 +29,12 @@ impl Endpoint {
         Ok(Self { address: address.to_owned(), transport })
     }
 
-    /// As it was given.
+    /// The address as given.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// A connection, or in words why there is none.
+    /// Connects, or returns the reason for the failure.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Channel, String> {
         match timeout_at(deadline, self.transport.connect()).await {
             Ok(Ok(channel)) => Ok(channel),

@@ -1,4 +1,4 @@
-//! Why a call failed, in the kinds that a caller can act on.
+//! Errors of calls, by what a caller can do about them.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use tonic::{Code, ConnectError, Status};
 
 use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
-/// Why a call failed.
+/// The error of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No endpoint takes a connection. Nothing was sent.
+    /// No endpoint accepts a connection. Nothing was sent.
     #[error("cannot connect: {0}")]
     BadConnection(String),
-    /// The request or an endpoint is wrong as it is; nothing was applied.
+    /// The request or an endpoint is invalid; nothing was applied.
     #[error("{0}")]
     Invalid(String),
     /// The write's condition did not hold; nothing was applied.
     #[error("{message}")]
     ConditionFailed {
-        /// The key's mod_revision; 0: there is no such key.
+        /// The key's mod_revision; 0 if there is no such key.
         found: u64,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// Not done, for certain: of a write, it was not applied and never will be; of a read, there is no answer.
+    /// Certainly not done: a write was not applied and never will be; a read has no response.
     #[error("{0}")]
     Failed(String),
-    /// The write may or may not have been applied, or still be.
+    /// The write may or may not have been applied, or may still be.
     #[error("{0}")]
     UnknownOutcome(String),
 }
 
 impl Error {
-    /// Of a read that was not answered.
+    /// The error of a failed read.
     pub(super) fn of_read(status: &Status) -> Self {
         if not_sent(status) {
             return Self::BadConnection(words(status));
@@ -44,13 +44,14 @@ impl Error {
         }
     }
 
-    /// Of a write that was not answered OK. What nobody vouches for is unknown.
+    /// The error of a failed write. Unless something proves that it was not applied, the outcome is unknown.
     pub(super) fn of_write(status: &Status) -> Self {
         if not_sent(status) {
             return Self::BadConnection(words(status));
         }
         let certain = status.metadata().get(OUTCOME).is_some_and(|outcome| outcome == "not-applied");
-        // These are answered before anything is done, by any server of gRPC: the method or the message is not known.
+        // Any gRPC server returns these before it does anything: the method is unknown or the message
+        // invalid.
         let refused =
             matches!(status.code(), Code::Unimplemented | Code::InvalidArgument) && !is_local(status);
         match status.code() {
@@ -75,17 +76,17 @@ fn found(status: &Status) -> u64 {
     found.and_then(|found| found.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
-/// Whether the request never left: the connection was gone and could not be made again.
+/// Whether the request never left: the connection was lost and could not be restored.
 pub(super) fn not_sent(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<ConnectError>())
 }
 
-/// Whether the error arose here, not at the server: the connection is not to be used again.
+/// Whether the error arose here and not at the server, so that the connection must not be used again.
 pub(super) fn is_local(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// Whether another endpoint may serve a read that this one did not.
+/// Whether another endpoint may serve a read that this one failed to serve.
 pub(super) fn another_may_serve(status: &Status) -> bool {
     status.code() != Code::DeadlineExceeded && (is_local(status) || status.code() == Code::Unavailable)
 }
@@ -97,12 +98,12 @@ pub(super) fn local(code: Code, message: &'static str) -> Status {
     status
 }
 
-/// What to tell: the server's words, or of a broken connection the cause that the library hides.
+/// The message: the server's, or for a broken connection the cause that the library hides.
 fn words(status: &Status) -> String {
     if is_local(status) { innermost(status) } else { status.message().to_owned() }
 }
 
-/// The last cause: "Connection refused" says more than "transport error".
+/// The innermost cause: "Connection refused" says more than "transport error".
 pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }

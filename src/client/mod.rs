@@ -1,12 +1,12 @@
-//! A client of a cluster: what the command line uses, and what tests drive a cluster with.
+//! A cluster client, used by the command line and by tests.
 //!
-//! It knows several endpoints and stays with one while it answers. What it repeats and what not:
-//! - A connection that cannot be made is tried at the next endpoint: nothing was sent yet.
-//! - A read that an endpoint could not serve is asked at the next one, each endpoint once.
-//! - **A write that was sent is never sent again.** If its answer does not come, the error is
+//! It knows several endpoints and stays with one as long as it responds. Its rules for repeating requests:
+//! - If it cannot connect to an endpoint, it tries the next: nothing was sent yet.
+//! - A read that an endpoint could not serve goes to the next one, to each endpoint once.
+//! - **A write that was sent is never sent again.** If it gets no response, the error is
 //!   [`Error::UnknownOutcome`]; only the caller can know whether sending it twice does harm.
 //!
-//! Caveats: plain text only, no TLS. Endpoints are taken in the order given; there is no balancing.
+//! Caveats: no TLS. Endpoints are used in the order given, without load balancing.
 
 mod endpoint;
 mod error;
@@ -27,17 +27,17 @@ use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::kv_client::KvClient;
 
-/// The largest answer: a server may allow values far above the default of gRPC clients.
+/// The largest response: a server may allow values far above the default limit of gRPC clients.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Where the cluster is, and how long to wait for it.
+/// The cluster's endpoints and the timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// `HOST:PORT` or `http://HOST:PORT`, tried in this order.
     pub endpoints: Vec<String>,
-    /// How long making a connection to one endpoint may take.
+    /// The timeout for connecting to one endpoint.
     pub dial_timeout: Duration,
-    /// How long a call may take, connections included.
+    /// The timeout for a call, including connecting.
     pub command_timeout: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Default for Options {
     }
 }
 
-/// A client. Calls may run side by side; they share one connection.
+/// A client. Calls may run concurrently; they share one connection.
 #[derive(Debug)]
 pub struct Client {
     endpoints: Vec<Endpoint>,
@@ -59,27 +59,27 @@ pub struct Client {
     connected: Mutex<Connected>,
 }
 
-/// The endpoint in use. The lock is held while a connection is made, so that it is made once.
+/// The endpoint in use. The lock is held while connecting, so that only one call connects.
 #[derive(Debug, Default)]
 struct Connected {
     at: usize,
     channel: Option<Channel>,
 }
 
-/// A connection, and whose it is.
+/// A connection, and its endpoint.
 struct Link {
     at: usize,
     channel: Channel,
 }
 
 impl Client {
-    /// A client that connects when it is first used.
+    /// Creates a client, which connects when first used.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no endpoint, or one that is no address.
+    /// [`Error::Invalid`] if there is no endpoint or one is not a valid address.
     pub fn new(options: &Options) -> Result<Self, Error> {
         if options.endpoints.is_empty() {
-            return Err(Error::Invalid("no endpoint is given".to_owned()));
+            return Err(Error::Invalid("no endpoint was given".to_owned()));
         }
         let endpoints = options
             .endpoints
@@ -89,7 +89,7 @@ impl Client {
         Ok(Self { endpoints, command_timeout: options.command_timeout, connected: Mutex::default() })
     }
 
-    /// One key.
+    /// Reads one key.
     ///
     /// # Errors
     /// See [`Error`].
@@ -97,7 +97,7 @@ impl Client {
         self.read(get, async |channel, request| kv(channel).get(request).await).await
     }
 
-    /// Keys in order.
+    /// Lists keys in order.
     ///
     /// # Errors
     /// See [`Error`].
@@ -121,7 +121,7 @@ impl Client {
         self.write(delete, async |channel, request| kv(channel).delete(request).await).await
     }
 
-    /// How the first endpoint that answers fares.
+    /// The status of the first endpoint that responds.
     ///
     /// # Errors
     /// See [`Error`].
@@ -130,7 +130,7 @@ impl Client {
         self.read(status, async |channel, request| ClusterClient::new(channel).status(request).await).await
     }
 
-    /// How each endpoint fares, in the order given; asked side by side.
+    /// The status of each endpoint, in the order given; all are asked concurrently.
     pub async fn statuses(&self) -> Vec<(String, Result<v1::StatusResponse, Error>)> {
         let ask = async |endpoint: &Endpoint| {
             let deadline = self.deadline();
@@ -185,7 +185,7 @@ impl Client {
             endpoints_left -= 1;
             match called.unwrap_or_else(|_| Err(expired())) {
                 Ok(answer) => return Ok(answer.into_inner()),
-                // The connection was lost earlier and could not be made again: nothing was sent.
+                // The connection was lost earlier and could not be restored: nothing was sent.
                 Err(status) if error::not_sent(&status) && endpoints_left > 0 => self.leave(at).await,
                 Err(status) => {
                     self.leave_if_broken(at, &status).await;
@@ -199,7 +199,7 @@ impl Client {
         Instant::now() + self.command_timeout
     }
 
-    /// The connection in use, or one to the next endpoint that takes one.
+    /// The connection in use, or one to the next endpoint that accepts one.
     async fn link(&self, deadline: Instant) -> Result<Link, Error> {
         let mut connected = self.connected.lock().await;
         if let Some(channel) = &connected.channel {
@@ -219,7 +219,7 @@ impl Client {
         Err(Error::BadConnection(failures.join("; ")))
     }
 
-    /// The next call goes to the next endpoint, unless another call has moved on already.
+    /// Makes the next call use the next endpoint, unless another call has switched already.
     async fn leave(&self, at: usize) {
         let mut connected = self.connected.lock().await;
         if connected.at == at {
@@ -238,7 +238,7 @@ fn kv(channel: Channel) -> KvClient<Channel> {
     KvClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
-/// The message with the time that is left, which the server keeps to.
+/// The message with its remaining time, which the server respects.
 fn request<Q: Clone>(message: &Q, deadline: Instant) -> Request<Q> {
     let mut request = Request::new(message.clone());
     request.set_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -246,5 +246,5 @@ fn request<Q: Clone>(message: &Q, deadline: Instant) -> Request<Q> {
 }
 
 fn expired() -> Status {
-    error::local(tonic::Code::DeadlineExceeded, "no answer within the command timeout")
+    error::local(tonic::Code::DeadlineExceeded, "no response within the command timeout")
 }

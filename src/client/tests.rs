@@ -24,13 +24,14 @@ fn get() -> v1::GetRequest {
     v1::GetRequest { key: "k".to_owned(), ..Default::default() }
 }
 
-/// An address where nobody listens.
+/// An address that nothing listens on.
 async fn dead() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// A server that takes connections and breaks each one once something has arrived; ends after `connections` of them.
+/// A server that accepts connections and breaks each one once data has arrived; ends after `connections` of
+/// them.
 async fn breaking(connections: usize) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -71,7 +72,7 @@ async fn pitfall_52_a_write_that_was_sent_is_never_sent_again() {
     let client = client(&[broken, port.address.to_string()]);
     let Err(Error::UnknownOutcome(words)) = client.set(set()).await else { panic!() };
     assert!(words.starts_with("outcome unknown: "), "{words}");
-    assert_eq!(port.script.seen(), [], "the second endpoint did not hear of it");
+    assert_eq!(port.script.seen(), [], "the second endpoint received nothing");
     server.await.unwrap();
     client.set(set()).await.expect("the next call goes to the endpoint that serves");
     assert_eq!(port.script.seen().len(), 1);
@@ -96,7 +97,7 @@ async fn a_connection_lost_between_two_writes_is_made_again() {
     client.set(set()).await.unwrap();
     port.begin_shutdown();
     port.ended().await;
-    // The first may find out that the connection is gone, but then it says that it does not know; the second is answered.
+    // The first call may find the connection lost, but then its outcome is unknown; the second one succeeds.
     match client.set(set()).await {
         Ok(_) => {}
         Err(Error::UnknownOutcome(_)) => drop(client.set(set()).await.unwrap()),
@@ -124,7 +125,7 @@ async fn errors_tell_what_a_caller_can_act_on() {
     let port = Port::open(Limits::default()).await;
     let client = client(&[port.address.to_string()]);
     let empty = v1::SetRequest { value: "v".to_owned(), ..Default::default() };
-    let invalid = Error::Invalid("key is 0 bytes, the least is 1".to_owned());
+    let invalid = Error::Invalid("key is 0 bytes, the minimum is 1".to_owned());
     assert_eq!(client.set(empty).await, Err(invalid.clone()));
     assert_eq!(client.get(v1::GetRequest::default()).await, Err(invalid));
     let conditional = v1::SetRequest { if_mod_revision: Some(4), ..set() };
@@ -181,7 +182,7 @@ fn endpoints_that_are_no_addresses_are_invalid() {
         assert!(said.starts_with("endpoint ") && said.contains(why), "{said}");
     }
     let none = Options { endpoints: Vec::new(), ..Options::default() };
-    assert_eq!(Client::new(&none).unwrap_err(), Error::Invalid("no endpoint is given".to_owned()));
+    assert_eq!(Client::new(&none).unwrap_err(), Error::Invalid("no endpoint was given".to_owned()));
     for endpoint in ["h:1", "http://h:1", "http://h:1/", "[::1]:2379", "127.0.0.1:2379"] {
         let options = Options { endpoints: vec![endpoint.to_owned()], ..Options::default() };
         assert!(Client::new(&options).is_ok(), "{endpoint}");

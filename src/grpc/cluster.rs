@@ -6,7 +6,7 @@ use crate::api::Api;
 use crate::proto::v1;
 use crate::proto::v1::cluster_server::Cluster;
 
-/// Tells what the node knows, without asking other nodes.
+/// Returns what the node knows, without asking other nodes.
 #[derive(Clone, Debug)]
 pub struct ClusterService(pub Api);
 

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
-/// How much earlier than its deadline a request is answered, at the most.
+/// How long before its deadline a request is answered at most.
 const MAX_MARGIN: Duration = Duration::from_millis(50);
 
-/// The time that the request brought, less a tenth of it (at most 50 ms) for the way back: a client that gives up by
-/// itself does not hear what became of its write. `None` without the header, or where it is malformed.
+/// The timeout of the request, less a tenth (at most 50 ms) for the way back: a client that times out by
+/// itself does not learn the outcome of its write. `None` if the header is missing or malformed.
 pub(super) fn of(metadata: &MetadataMap) -> Option<Duration> {
     let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout.saturating_sub((timeout / 10).min(MAX_MARGIN)))
 }
 
-/// At most eight digits and a unit, as the gRPC protocol has it.
+/// At most eight digits and a unit, as the gRPC protocol specifies.
 fn parse(header: &str) -> Option<Duration> {
     let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {

@@ -1,10 +1,11 @@
-//! `grpc.health.v1`: whether a node serves.
+//! `grpc.health.v1`: whether a node is serving.
 //!
-//! A service of clients is SERVING while the node knows a leader: only then can it answer writes and linearizable reads.
-//! The service of peers is SERVING while the node's actor answers: peers need it most when there is no leader. The empty
-//! name stands for the first service of the port, so it means the same to a load balancer as the service it fronts.
+//! A client service is SERVING while the node knows a leader, because only then can it serve writes and
+//! linearizable reads. The peer service is SERVING while the node's actor responds: peers need it most when
+//! there is no leader. The empty name stands for the first service of the port, so a load balancer that
+//! checks it learns about the service it fronts.
 //!
-//! Each check asks the node; nothing runs while nobody asks. A watch asks every [`WATCH_INTERVAL`].
+//! Each check asks the node; nothing runs without a check. A watch asks every [`WATCH_INTERVAL`].
 
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::actor::NodeHandle;
 
-/// How often a watched node is asked.
+/// The interval between checks of a watch.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A service and when it serves.
+/// A service, and when it serves.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     name: &'static str,
@@ -34,7 +35,7 @@ pub struct HealthService {
 }
 
 impl HealthService {
-    /// Of the client port.
+    /// The services of the client port.
     pub fn of_clients(handle: NodeHandle) -> Self {
         const SERVICES: &[Watched] = &[
             Watched { name: "", needs_leader: true },
@@ -44,7 +45,7 @@ impl HealthService {
         Self { handle, services: SERVICES }
     }
 
-    /// Of the peer port.
+    /// The services of the peer port.
     pub fn of_peers(handle: NodeHandle) -> Self {
         const SERVICES: &[Watched] = &[
             Watched { name: "", needs_leader: false },

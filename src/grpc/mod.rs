@@ -1,7 +1,7 @@
 //! gRPC on the client port: package `lograft.v1`, through [`crate::api`], and health.
 //!
-//! Caveat: a request with a deadline is answered a little before it (`deadline`), so that the client hears what became
-//! of a write instead of its own timeout.
+//! Caveat: a request with a deadline is answered shortly before it (see `deadline`), so that the client
+//! learns the outcome of a write instead of timing out by itself.
 
 mod cluster;
 mod deadline;
@@ -20,7 +20,7 @@ pub use health::HealthService;
 pub use kv::KvService;
 pub(crate) use refusal::Reworded;
 
-/// Whether the sender speaks gRPC.
+/// Whether the request is a gRPC request.
 pub(crate) fn is_grpc(request: &Request<Body>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE);
     content_type.is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))

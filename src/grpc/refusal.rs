@@ -1,9 +1,10 @@
-//! Words for what the gRPC library refuses before a handler sees it.
+//! Better errors for what the gRPC library refuses before a handler sees it.
 //!
-//! It answers OUT_OF_RANGE to a message over the size limit and INTERNAL to one that is no protobuf or holds a string
-//! that is not UTF-8. Both are the client's to mend, so they become INVALID_ARGUMENT, with both sizes and the flag.
+//! It returns OUT_OF_RANGE for a message over the size limit, and INTERNAL for one that is not protobuf or
+//! has a string that is not UTF-8. The client can fix both, so they become INVALID_ARGUMENT, with both sizes
+//! and the flag.
 //!
-//! Caveat: the library tells the two apart from others only in words; a test holds those words fast.
+//! Caveat: only the library's messages tell these two from other errors; a test pins the messages.
 
 use std::task::{Context, Poll};
 
@@ -17,7 +18,7 @@ use tonic::{Code, Status};
 
 use crate::api::ApiError;
 
-/// A gRPC service with its library's refusals reworded.
+/// A gRPC service with better errors.
 #[derive(Clone, Debug)]
 pub(crate) struct Reworded<S>(pub(crate) S);
 
@@ -45,7 +46,7 @@ impl<S: NamedService> NamedService for Reworded<S> {
 }
 
 fn reword(response: http::Response<Body>) -> http::Response<Body> {
-    // A refusal is told in the headers alone; the status of an answer comes behind it, in the trailers.
+    // A refusal has only headers; the status of any other response is in the trailers at the end.
     if !response.headers().contains_key(Status::GRPC_STATUS) {
         return response;
     }
@@ -56,7 +57,7 @@ fn reword(response: http::Response<Body>) -> http::Response<Body> {
     }
 }
 
-/// What to say instead, if the library refused what the client should mend.
+/// The new message, if the client can fix what the library refused.
 fn refusal(code: Code, message: &str) -> Option<String> {
     if code == Code::OutOfRange {
         let mut numbers = message.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());

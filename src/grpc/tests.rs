@@ -1,4 +1,4 @@
-//! The client port over real connections, in front of a scripted node.
+//! The client port over real connections, with a scripted node.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_key_is_set_read_listed_and_deleted() {
         (header.cluster_id, header.node_id, header.term, header.revision),
         (CLUSTER.get(), NODE.get(), 3, 2)
     );
-    assert_eq!(answer.prev_kv, None, "nobody asked what was there before");
+    assert_eq!(answer.prev_kv, None, "prev_kv without a request for it");
 
     let again = v1::SetRequest { prev_kv: true, ..set("greeting", "hi") };
     let before = kv.set(again).await.unwrap().into_inner().prev_kv.unwrap();
@@ -88,7 +88,7 @@ async fn keys_outside_the_limits_are_invalid_and_exactly_the_limit_works() {
     let (_port, mut kv) = port().await;
     let (empty, longest, too_long) = (String::new(), "k".repeat(4096), "k".repeat(4097));
     for (key, message) in [
-        (&empty, "key is 0 bytes, the least is 1"),
+        (&empty, "key is 0 bytes, the minimum is 1"),
         (&too_long, "key is 4097 bytes, the limit is 4096 (--max-key-bytes)"),
     ] {
         assert_invalid(&kv.get(get(key)).await.unwrap_err(), message);
@@ -113,7 +113,7 @@ async fn values_over_the_limit_are_invalid_and_exactly_the_limit_works() {
     assert_invalid(&kv.set(set("k", "ä".repeat(MIB / 2 + 1))).await.unwrap_err(), message);
 }
 
-/// A Set that has exactly so many bytes on the wire.
+/// A Set with exactly this size on the wire.
 fn set_of_wire_size(bytes: usize) -> v1::SetRequest {
     let mut request = set("k", "v".repeat(bytes));
     while request.encoded_len() > bytes {
@@ -134,8 +134,8 @@ async fn requests_over_the_limit_are_invalid_and_exactly_the_limit_is_read() {
         let message = format!("request is {bytes} bytes, the limit is 1572864 (--max-request-bytes)");
         assert_invalid(&refused, &message);
     }
-    assert_eq!(port.script.seen().len(), 1, "nothing of them reached the node");
-    kv.set(set("k", "v")).await.expect("the connection is as good as before");
+    assert_eq!(port.script.seen().len(), 1, "a refused request reached the node");
+    kv.set(set("k", "v")).await.expect("the connection still works");
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn list_limits_are_checked_and_zero_is_the_servers_own_bound() {
     assert_invalid(&kv.list(start_after).await.unwrap_err(), message);
 }
 
-/// A SetRequest whose strings are bytes, as a client in another language may send it.
+/// A SetRequest with bytes for strings, as a client in another language may send it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawSet {
     #[prost(bytes = "vec", tag = "1")]
@@ -293,7 +293,7 @@ async fn without_a_permit_the_answer_comes_at_once() {
     let waiting = tokio::spawn(async move { waiting.set(set("k", "v")).await });
     let mut health = HealthClient::new(port.channel().await);
     while port.script.seen().is_empty() {
-        // Each round trip lets the first request come nearer.
+        // Each round trip gives the first request time to arrive.
         health.check(HealthCheckRequest::default()).await.unwrap();
     }
     let refused = kv.set(set("k", "v")).await.unwrap_err();
@@ -327,7 +327,7 @@ async fn health_follows_the_leader() {
     assert_eq!(
         health_of(&mut health, "lograft.v1.Raft").await,
         Err(Code::NotFound),
-        "that is the peer port's"
+        "the service of the peer port"
     );
     let request = HealthCheckRequest { service: "nobody".to_owned() };
     let mut watch = health.watch(request).await.unwrap().into_inner();
@@ -403,11 +403,11 @@ async fn the_peer_port_is_healthy_without_a_leader() {
     assert_eq!(
         health_of(&mut health, "lograft.v1.Kv").await,
         Err(Code::NotFound),
-        "that is the client port's"
+        "the service of the client port"
     );
 }
 
-/// Sends `request` as it stands over a connection of its own and returns the whole answer.
+/// Sends `request` unchanged over a new connection and returns the whole response.
 async fn http1(port: &Port, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(port.address).await.unwrap();
     stream.write_all(request).await.unwrap();
@@ -471,10 +471,10 @@ async fn the_peer_port_says_that_it_is_not_for_clients() {
     let port = Port::open_peers(Limits::default()).await;
     let mut kv = KvClient::new(port.channel().await);
     let refused = kv.set(set("k", "v")).await.unwrap_err();
-    let message = "no service for /lograft.v1.Kv/Set on this port: it is the peers'";
+    let message = "no service for /lograft.v1.Kv/Set on this port: it is for peers";
     assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, message));
     let answer = http1(&port, b"GET /v1/kv/k HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("it is the peers'"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("it is for peers"), "{answer}");
 }
 
 #[tokio::test]
@@ -485,13 +485,13 @@ async fn pitfall_82_broken_connections_do_not_end_the_accept_loop() {
     {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(garbage).await.unwrap();
-        // Closed with a reset, as a dying process does it.
+        // Closed with a reset, as by a process that is killed.
         stream.set_zero_linger().unwrap();
         drop(stream);
     }
-    kv.set(set("k", "v")).await.expect("the connection from before serves");
+    kv.set(set("k", "v")).await.expect("the earlier connection works");
     let mut fresh = KvClient::new(port.channel().await);
-    fresh.get(get("k")).await.expect("a connection from after serves");
+    fresh.get(get("k")).await.expect("a new connection works");
 }
 
 #[tokio::test]
@@ -508,6 +508,6 @@ async fn a_shutdown_answers_what_it_has_taken_and_takes_no_more() {
         tokio::task::yield_now().await;
     }
     port.script.release();
-    waiting.await.unwrap().expect("it was taken before the shutdown");
+    waiting.await.unwrap().expect("a request taken before the shutdown succeeds");
     port.ended().await;
 }

@@ -11,19 +11,19 @@ use lograft_node::limits::Limits;
 use crate::api::ApiError;
 use crate::api::check::{self, Invalid};
 
-/// A body over the limit is read and dropped up to this size, so that its sender hears the answer instead of a broken
-/// connection.
+/// A body over the limit is read and dropped up to this size, so that the client gets a response and not a
+/// broken connection.
 const DRAIN_BYTES: usize = 16 << 20;
 
-/// A body that could not be taken.
+/// A body that was not accepted.
 pub(super) enum BodyError {
-    /// Larger than a value may be.
+    /// Larger than the limit for values.
     TooLarge(Invalid),
     /// Anything else.
     ApiError(ApiError),
 }
 
-/// The body as text, in at most the node's request timeout.
+/// Reads the body as text, in at most the node's request timeout.
 pub(super) async fn value(request: Request<Body>, limits: &Limits) -> Result<String, BodyError> {
     let declared = declared_bytes(request.headers());
     if let Some(declared) = declared {
@@ -53,7 +53,7 @@ async fn read(
     let mut bytes = 0;
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| {
-            BodyError::ApiError(ApiError::invalid(format!("the body broke off: {error}")))
+            BodyError::ApiError(ApiError::invalid(format!("the body ended early: {error}")))
         })?;
         bytes += chunk.len();
         if bytes <= limits.max_value_bytes {

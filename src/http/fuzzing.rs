@@ -15,14 +15,14 @@ use super::query::decode;
 use crate::api::Api;
 use crate::stub::{self, Script};
 
-/// So many requests of one input are sent.
+/// The most requests sent from one input.
 const MAX_REQUESTS: usize = 8;
 
-/// Any requests, one behind the other: the request line, header lines, an empty line, the body; a line of `---` between
-/// two requests.
+/// Any requests, one after another: the request line, header lines, an empty line, the body. A line of `---`
+/// separates two requests.
 ///
-/// Whatever is asked is answered, and not with an error of our own. Nothing reaches the node that breaks a limit. What
-/// was put is there.
+/// Every request gets a response that is not an error of our own. Nothing that breaks a limit reaches the
+/// node. A value that was put can be read back.
 pub fn http(bytes: &[u8]) -> &'static str {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(
@@ -45,13 +45,13 @@ async fn play(bytes: &[u8]) -> &'static str {
         let Some(request) = parse(one) else { continue };
         reached = exchange(&api, &script, request, &limits).await;
     }
-    // The scripted node ends with its last handle: nothing of this input is left for the next one.
+    // The scripted node ends with its last handle, so that nothing of this input is left for the next one.
     drop(api);
     tokio::task::yield_now().await;
     reached
 }
 
-/// The request, if an HTTP server would take it for one.
+/// The request, if an HTTP server would accept it as one.
 fn parse(bytes: &[u8]) -> Option<Request<Vec<u8>>> {
     let (head, body) = split_once(bytes, b"\n\n");
     let mut lines = head.split(|byte| *byte == b'\n');
@@ -78,11 +78,11 @@ struct Answer {
 async fn send(api: &Api, request: Request<Vec<u8>>) -> Answer {
     let answer = dispatch(api.clone(), request.map(Body::from)).await;
     let (parts, body) = answer.into_parts();
-    let body = axum::body::to_bytes(body, 64 * KIB).await.expect("a short answer").to_vec();
+    let body = axum::body::to_bytes(body, 64 * KIB).await.expect("a short response").to_vec();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// Sends one request and looks at what comes back.
+/// Sends one request and checks the response.
 async fn exchange(api: &Api, script: &Script, request: Request<Vec<u8>>, limits: &Limits) -> &'static str {
     let (method, uri, body) = (request.method().clone(), request.uri().clone(), request.body().clone());
     let asked_before = script.seen().len();
@@ -114,7 +114,7 @@ async fn exchange(api: &Api, script: &Script, request: Request<Vec<u8>>, limits:
         405 => "405",
         412 => "412",
         413 => "413",
-        other => panic!("{method} {uri} is answered with {other}"),
+        other => panic!("unexpected status {other} for {method} {uri}"),
     }
 }
 
@@ -137,7 +137,7 @@ fn keeps_to(asked: &ClientRequest, limits: &Limits) {
     }
 }
 
-/// A value that was put is what a GET answers, byte for byte.
+/// GET must return the value that was put, byte for byte.
 async fn was_put(api: &Api, uri: &Uri, value: &[u8]) {
     let path = uri.path();
     decode("key", path.strip_prefix(PREFIX).expect("only keys are put")).expect("a key that was taken");

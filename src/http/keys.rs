@@ -12,7 +12,7 @@ use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
 use crate::api::{Api, ApiError};
 use crate::proto::v1;
 
-/// What stands before a key.
+/// The part of a path before the key.
 pub(super) const PREFIX: &str = "/v1/kv/";
 
 impl From<QueryError> for ApiError {
@@ -26,7 +26,7 @@ fn key_and_query(uri: &Uri, known: &[&str]) -> Result<(String, Query), ApiError>
     Ok((key, Query::parse(uri.query(), known)?))
 }
 
-/// One key: its value as it is, or a document.
+/// Reads one key: its plain value, or a document.
 pub(super) async fn get(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(&parts.uri, &["serializable"])?;
     let get = v1::GetRequest { key, serializable: query.flag("serializable")? };
@@ -73,7 +73,7 @@ pub(super) async fn put(api: Api, request: Request<Body>) -> Result<Response<Bod
     Ok(respond::json(StatusCode::OK, &SetDoc::from(api.set(set, None).await?)))
 }
 
-/// Removes a key. One that is not there is no error: the document says that nothing was deleted.
+/// Removes a key. A missing key is no error: the document says that nothing was deleted.
 pub(super) async fn delete(api: Api, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (key, query) = key_and_query(request.uri(), &["if_mod_revision", "prev_kv"])?;
     let (if_mod_revision, prev_kv) = (query.number("if_mod_revision")?, query.flag("prev_kv")?);
@@ -81,11 +81,11 @@ pub(super) async fn delete(api: Api, request: Request<Body>) -> Result<Response<
     Ok(respond::json(StatusCode::OK, &DeleteDoc::from(api.delete(delete, None).await?)))
 }
 
-/// Keys in order.
+/// Lists keys in order.
 pub(super) async fn list(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let known = ["prefix", "start_after", "limit", "keys_only", "serializable"];
     let query = Query::parse(parts.uri.query(), &known)?;
-    // Past 2^32 it is over the limit all the same, and the answer says so.
+    // A number past 2^32 breaks the limit as well, and the error says so.
     let limit = u32::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(u32::MAX);
     let keys_only = query.flag("keys_only")?;
     let list = v1::ListRequest {
@@ -107,7 +107,7 @@ fn put_header(headers: &mut HeaderMap, header: &v1::Header) {
     headers.insert("lograft-revision", HeaderValue::from(header.revision));
 }
 
-/// The value itself is what one gets without asking: `*/*` is what curl sends.
+/// The default is the plain value: `*/*` is what curl sends.
 fn wants_document(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)

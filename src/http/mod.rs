@@ -1,29 +1,29 @@
-//! HTTP/JSON on the client port, for curl and everything that has no gRPC.
+//! HTTP/JSON on the client port, for curl and everything else without gRPC.
 //!
-//! | Request | Answer |
+//! | Request | Response |
 //! |---|---|
-//! | `GET /v1/kv/{key}` | the value, verbatim; its history in headers; a JSON document with `Accept: application/json` |
+//! | `GET /v1/kv/{key}` | the plain value; its history in headers; a JSON document with `Accept: application/json` |
 //! | `PUT /v1/kv/{key}` | stores the body; a JSON document |
 //! | `DELETE /v1/kv/{key}` | a JSON document |
 //! | `GET /v1/kv` | keys in order; a JSON document |
 //! | `GET /v1/status`, `/version` | JSON documents |
 //! | `GET /livez`, `/readyz`, `/health` | 200 or 503 |
 //!
-//! Parameters: `serializable` of GET; `if_mod_revision` and `prev_kv` of PUT and DELETE; `prefix`, `start_after`,
-//! `limit`, `keys_only` and `serializable` of the list; `verbose` of `/readyz`. They mean what the fields of the same name
-//! mean in gRPC. An unknown parameter is an error.
+//! Parameters: `serializable` of GET; `if_mod_revision` and `prev_kv` of PUT and DELETE; `prefix`,
+//! `start_after`, `limit`, `keys_only` and `serializable` of the list; `verbose` of `/readyz`. They mean the
+//! same as the gRPC fields of the same name. An unknown parameter is an error.
 //!
-//! Numbers of 64 bits stand as plain numbers; ids and hashes, which are only compared, as hexadecimal text. An error is
-//! `{"code":"INVALID_ARGUMENT","message":"…"}` with gRPC's name of the code, under the HTTP status that fits: 400 bad
-//! request, 404 no such key or path, 405, 408 body too slow, 412 the condition does not hold, 413 value too large,
-//! 429 too much waits, 503 no leader or outcome unknown, 507 disk full. The header `lograft-outcome` says what is certain
-//! about a write, as the metadata of the same name does in gRPC.
+//! 64-bit numbers are plain numbers. IDs and hashes, which are only compared, are hexadecimal text. An error
+//! is `{"code":"INVALID_ARGUMENT","message":"…"}` with gRPC's name of the code, under the matching HTTP
+//! status: 400 bad request, 404 no such key or path, 405, 408 body too slow, 412 the condition does not hold,
+//! 413 value too large, 429 too many requests waiting, 503 no leader or outcome unknown, 507 disk full. The
+//! header `lograft-outcome` gives the outcome of a write, like the gRPC metadata of the same name.
 //!
-//! The key is everything behind `/v1/kv/`, percent-decoded once: slashes, dots and an empty segment are part of it, and a
-//! plus is a plus. In parameters a plus is a space, as forms have it.
+//! The key is everything after `/v1/kv/`, percent-decoded once: slashes, dots and empty segments are part of
+//! it, and a plus is a plus. In parameters a plus is a space, as in forms.
 //!
-//! Caveats: curl itself tidies `..` away unless it is written `%2e%2e` or `--path-as-is` is given. A path has at most
-//! 64 KiB, so a larger `--max-key-bytes` is of use in gRPC only.
+//! Caveats: curl itself removes `..` unless it is written `%2e%2e` or `--path-as-is` is given. A path has at
+//! most 64 KiB, so a larger `--max-key-bytes` helps only gRPC.
 
 mod body;
 #[cfg(any(test, fuzzing))]
@@ -41,7 +41,7 @@ use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::api::{Api, ApiError};
 
-/// What a path names.
+/// What a path refers to.
 enum Resource {
     Key,
     Keys,
@@ -53,7 +53,8 @@ enum Resource {
 }
 
 impl Resource {
-    /// The path is taken raw: to a router `a%2Fb`, `a/b` and `a//b` may be the same, to us they are three keys.
+    /// The path is used raw: to a router `a%2Fb`, `a/b` and `a//b` may be the same, but here they are three
+    /// keys.
     fn of(path: &str) -> Option<Self> {
         match path {
             "/v1/kv" => Some(Self::Keys),
@@ -77,10 +78,10 @@ impl Resource {
     }
 }
 
-/// Answers a request.
+/// Responds to a request.
 pub async fn dispatch(api: Api, request: Request<Body>) -> Response<Body> {
     let Some(resource) = Resource::of(request.uri().path()) else {
-        return respond::fault(&ApiError::not_found(format!("there is nothing at {}", request.uri().path())));
+        return respond::fault(&ApiError::not_found(format!("no such path: {}", request.uri().path())));
     };
     let answered = match *request.method() {
         Method::GET => read(api, &resource, request).await,
@@ -106,7 +107,7 @@ async fn read(api: Api, resource: &Resource, request: Request<Body>) -> Result<R
 }
 
 fn not_allowed(resource: &Resource, method: &Method) -> Response<Body> {
-    let message = format!("{method} is not possible here, only {}", resource.allowed());
+    let message = format!("{method} is not allowed here, only {}", resource.allowed());
     let fault = ApiError { code: tonic::Code::Unimplemented, ..ApiError::invalid(message) };
     let mut response = respond::fault(&fault);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

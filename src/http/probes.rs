@@ -1,4 +1,4 @@
-//! What a node tells about itself: its status, its version, and whether it lives and serves.
+//! Status, version, liveness and readiness of a node.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use super::respond;
 use crate::api::documents::{HealthDoc, StatusDoc, VersionDoc};
 use crate::api::{Api, ApiError};
 
-/// How long a living node may take to tell its status.
+/// How long a live node may take to return its status.
 const LIVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the node knows of itself and its cluster.
+/// What the node knows about itself and its cluster.
 pub(super) async fn status(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
     let status = api.status().await?;
     Ok(respond::json(StatusCode::OK, &StatusDoc::from(status)))
 }
 
-/// The program's version, and the API's.
+/// The versions of the program and of the API.
 pub(super) fn version(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
     let document = VersionDoc { lograft: api.version(), api: "v1" };
     Ok(respond::json(StatusCode::OK, &document))
 }
 
-/// Whether this process lives: its actor answers. A node without a leader lives.
+/// Whether this process is alive: its actor responds. A node without a leader is alive.
 pub(super) async fn livez(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
     Ok(match tokio::time::timeout(LIVE_WITHIN, api.handle().status()).await {
@@ -43,7 +43,7 @@ pub(super) async fn livez(api: Api, parts: &Parts) -> Result<Response<Body>, Api
     })
 }
 
-/// Whether this node can serve a linearizable read now. With `verbose`, what it rests on.
+/// Whether this node can serve a linearizable read now. With `verbose`, also what that depends on.
 pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     let verbose = Query::parse(parts.uri.query(), &["verbose"])?.flag("verbose")?;
     let barrier = barrier(&api).await;
@@ -56,7 +56,7 @@ pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
     let mark = |good: bool| if good { '+' } else { '-' };
     match api.handle().status().await {
         Ok(status) => {
-            let leader = status.leader.map_or_else(|| "none known".to_owned(), |leader| leader.to_string());
+            let leader = status.leader.map_or_else(|| "unknown".to_owned(), |leader| leader.to_string());
             let _ = writeln!(lines, "[+]node {} ({})", status.name, status.role.as_str());
             let _ = writeln!(lines, "[{}]leader {leader}", mark(status.leader.is_some()));
             let _ = writeln!(
@@ -66,7 +66,7 @@ pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
                 status.applied_index,
                 status.commit_index
             );
-            let disk = if status.disk_full { "full: writes are refused" } else { "has room" };
+            let disk = if status.disk_full { "full: writes are refused" } else { "has space" };
             let _ = writeln!(lines, "[{}]disk {disk}", mark(!status.disk_full));
         }
         Err(error) => {
@@ -77,7 +77,7 @@ pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
     Ok(respond::text(code, lines))
 }
 
-/// The same in etcd's words, for the tools that ask them.
+/// The same in etcd's format, for tools that expect it.
 pub(super) async fn health(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
     Query::parse(parts.uri.query(), &[])?;
     Ok(match barrier(&api).await {

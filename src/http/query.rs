@@ -1,13 +1,13 @@
-//! The path's key and the parameters behind the `?`.
+//! The key in the path and the parameters after the `?`.
 //!
-//! Decoding is strict: a percent sign that two hexadecimal digits do not follow is an error, not a character, so that no
-//! key can be meant by mistake.
+//! Decoding is strict: a percent sign without two hexadecimal digits is an error and not a character, so that
+//! no key is addressed by mistake.
 
 use percent_encoding::percent_decode_str;
 
 use crate::api::check::Invalid;
 
-/// Why a path or a query cannot be read.
+/// Why a path or a query is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueryError {
     #[error("{field}: \"%\" must be followed by two hexadecimal digits; the character itself is written %25")]
@@ -22,7 +22,7 @@ pub(super) enum QueryError {
     Value { name: &'static str, value: String, wanted: &'static str },
 }
 
-/// The key that stands in the path, as text.
+/// The key in the path, as text.
 pub(super) fn decode(field: &'static str, raw: &str) -> Result<String, QueryError> {
     let bytes = raw.as_bytes();
     let is_escape =
@@ -35,14 +35,14 @@ pub(super) fn decode(field: &'static str, raw: &str) -> Result<String, QueryErro
         .map_err(|error| Invalid::NotUtf8 { field, offset: error.utf8_error().valid_up_to() }.into())
 }
 
-/// The parameters of a request: each known, none twice.
+/// The parameters of a request: only known ones, none twice.
 #[derive(Debug, Default)]
 pub(super) struct Query {
     parameters: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Reads `raw`, which may hold only what is in `known`.
+    /// Parses `raw`, which may hold only the parameters in `known`.
     pub(super) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Self, QueryError> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for parameter in raw.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
@@ -65,17 +65,17 @@ impl Query {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Text; empty where it is not given.
+    /// Text; empty if not given.
     pub(super) fn text(&self, name: &str) -> String {
         self.get(name).unwrap_or_default().to_owned()
     }
 
-    /// A number, if it is given.
+    /// A number, if given.
     pub(super) fn number(&self, name: &'static str) -> Result<Option<u64>, QueryError> {
         let wanted = "a number from 0 to 18446744073709551615";
         self.get(name)
             .map(|value| {
-                // A sign is none of the number's digits, though Rust would take a plus.
+                // A sign is not allowed, though Rust would accept a plus.
                 let digits = value.bytes().all(|byte| byte.is_ascii_digit());
                 value.parse().ok().filter(|_| digits).ok_or_else(|| QueryError::Value {
                     name,
@@ -86,7 +86,7 @@ impl Query {
             .transpose()
     }
 
-    /// Yes or no; the bare name is a yes.
+    /// Yes or no; the bare name means yes.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, QueryError> {
         match self.get(name) {
             Some("" | "true" | "1") => Ok(true),

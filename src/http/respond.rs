@@ -1,4 +1,4 @@
-//! Responses: JSON documents, plain text, and faults under the HTTP status that fits.
+//! Responses: JSON documents, plain text, and errors with the matching HTTP status.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -9,15 +9,15 @@ use tonic::Code;
 use crate::api::ApiError;
 use crate::proto::{FOUND_MOD_REVISION, OUTCOME};
 
-/// A document, and the end of the line that a terminal likes.
+/// A document with a line break at the end, for terminals.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
-    let mut bytes =
-        serde_json::to_vec(document).expect("our documents have text for keys and no failing parts");
+    let mut bytes = serde_json::to_vec(document)
+        .expect("our documents have text keys and nothing that fails to serialize");
     bytes.push(b'\n');
     with_type(status, "application/json", bytes.into())
 }
 
-/// Text as it is.
+/// Plain text.
 pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", text.into())
 }
@@ -35,7 +35,7 @@ struct ErrorDoc<'a> {
     message: &'a str,
 }
 
-/// An error, with what is certain about a write in the headers.
+/// An error, with the outcome of a write in the headers.
 pub(super) fn fault(fault: &ApiError) -> Response<Body> {
     let document = ErrorDoc { code: code_name(fault.code), message: &fault.message };
     let mut response = json(http_status(fault), &document);
@@ -68,7 +68,7 @@ fn http_status(fault: &ApiError) -> StatusCode {
     }
 }
 
-/// The code's name as gRPC's documents have it.
+/// The code's name, as the gRPC documentation spells it.
 const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,4 +1,4 @@
-//! The HTTP edge in front of a scripted node. What travels over real connections is tested with the client port.
+//! The HTTP API with a scripted node. The client port's tests use real connections.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
@@ -83,7 +83,7 @@ async fn a_value_is_put_got_and_deleted() {
     assert_eq!((put.status(), put.json()), (200, json!({ "header": header(2) })));
 
     let got = edge.get("/v1/kv/greeting").await;
-    assert_eq!((got.status(), got.body.as_str()), (200, "hello"), "verbatim, without a line's end");
+    assert_eq!((got.status(), got.body.as_str()), (200, "hello"), "the value alone, without a line break");
     assert_eq!(got.header("content-type"), "text/plain; charset=utf-8");
     for (name, value) in [
         ("lograft-cluster-id", "00000000000000c1"),
@@ -178,12 +178,12 @@ proptest! {
 async fn keys_and_values_outside_the_limits_are_invalid_with_both_numbers() {
     let edge = Edge::new();
     for method in ["GET", "PUT", "DELETE"] {
-        edge.send(method, "/v1/kv/", "").await.assert_invalid("key is 0 bytes, the least is 1");
+        edge.send(method, "/v1/kv/", "").await.assert_invalid("key is 0 bytes, the minimum is 1");
         let too_long = format!("/v1/kv/{}", "k".repeat(4097));
         let message = "key is 4097 bytes, the limit is 4096 (--max-key-bytes)";
         edge.send(method, &too_long, "").await.assert_invalid(message);
     }
-    // All of it percent-encoded, exactly the limit still fits.
+    // With every byte percent-encoded, a key of exactly the limit still fits.
     let longest = format!("/v1/kv/{}", "%6b".repeat(4096));
     assert_eq!(edge.send("PUT", &longest, "v".repeat(MIB)).await.status(), 200);
     assert_eq!(edge.get(&longest).await.body.len(), MIB);
@@ -203,14 +203,14 @@ async fn keys_and_values_outside_the_limits_are_invalid_with_both_numbers() {
 async fn bytes_that_are_not_utf8_are_invalid() {
     let edge = Edge::new();
     let value = edge.send("PUT", "/v1/kv/k", vec![b'a', b'b', 0xff]).await;
-    value.assert_invalid("value is not UTF-8: the byte at offset 2 does not fit");
-    edge.get("/v1/kv/a%C3").await.assert_invalid("key is not UTF-8: the byte at offset 1 does not fit");
+    value.assert_invalid("value is not UTF-8: the byte at offset 2 is invalid");
+    edge.get("/v1/kv/a%C3").await.assert_invalid("key is not UTF-8: the byte at offset 1 is invalid");
     let message =
         r#"key: "%" must be followed by two hexadecimal digits; the character itself is written %25"#;
     for path in ["/v1/kv/100%", "/v1/kv/%4", "/v1/kv/%zz"] {
         edge.get(path).await.assert_invalid(message);
     }
-    assert_eq!(edge.script.seen(), [], "nothing of it reached the node");
+    assert_eq!(edge.script.seen(), [], "a refused request reached the node");
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn parameters_are_known_unambiguous_and_of_their_kind() {
     ] {
         edge.send(method, path, "").await.assert_invalid(message);
     }
-    assert_eq!(edge.script.seen(), [], "nothing of it reached the node");
+    assert_eq!(edge.script.seen(), [], "a refused request reached the node");
     edge.get("/v1/kv/k?serializable").await;
     let ClientRequest::Get { consistency, .. } = edge.script.seen().remove(0).0 else { panic!() };
     assert_eq!(consistency, Consistency::Serializable);
@@ -321,12 +321,12 @@ async fn other_methods_and_paths_say_what_is_there() {
         ("/livez", "GET, HEAD"),
     ] {
         let answer = edge.send("POST", path, "").await;
-        answer.assert_error(405, "UNIMPLEMENTED", &format!("POST is not possible here, only {allowed}"));
+        answer.assert_error(405, "UNIMPLEMENTED", &format!("POST is not allowed here, only {allowed}"));
         assert_eq!(answer.header(ALLOW.as_str()), allowed);
     }
     assert_eq!(edge.send("PUT", "/v1/kv", "v").await.status(), 405);
     for path in ["/", "/v1", "/v1/kvs", "/v2/kv/k", "/readyz/"] {
-        edge.get(path).await.assert_error(404, "NOT_FOUND", &format!("there is nothing at {path}"));
+        edge.get(path).await.assert_error(404, "NOT_FOUND", &format!("no such path: {path}"));
     }
 }
 
@@ -342,7 +342,7 @@ async fn probes_tell_a_living_node_from_one_that_serves() {
     let why = RequestError::ReadTimedOut { waited_ms: 5000 };
     edge.script.fail_with(why.clone());
     edge.script.lose_leader(true);
-    assert_eq!(edge.get("/livez").await.status(), 200, "without a leader it lives");
+    assert_eq!(edge.get("/livez").await.status(), 200, "a node without a leader is alive");
     let ready = edge.get("/readyz").await;
     assert_eq!((ready.status(), ready.body), (503, format!("{why}\n")));
     let health = edge.get("/health").await;
@@ -350,7 +350,7 @@ async fn probes_tell_a_living_node_from_one_that_serves() {
     assert_eq!(health.json(), json!({ "health": "false", "reason": why.to_string() }));
     let verbose = edge.get("/readyz?verbose").await;
     let expected = format!(
-        "[+]node n1 (follower)\n[-]leader none known\n[+]applied 8 of 8 committed\n[+]disk has room\n\
+        "[+]node n1 (follower)\n[-]leader unknown\n[+]applied 8 of 8 committed\n[+]disk has space\n\
          [-]linearizable read {why}\n"
     );
     assert_eq!((verbose.status(), verbose.body), (503, expected));

@@ -1,4 +1,4 @@
-//! For `tests/fuzz`: any bytes as a message on the wire, of clients and of peers.
+//! For `tests/fuzz`: any bytes as a message from a client or a peer.
 
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
@@ -12,7 +12,7 @@ use super::wire;
 use crate::api::{check, convert};
 use crate::proto::v1;
 
-/// Small, so that short inputs break them.
+/// Small, so that short inputs can break them.
 const LIMITS: Limits = Limits {
     max_key_bytes: 12,
     max_value_bytes: 20,
@@ -33,12 +33,12 @@ const LIMITS: Limits = Limits {
     max_segment_bytes: 1 << 20,
 };
 
-/// Who this node is; 1 and 2, so that short inputs can be meant for it.
+/// This node's identity: small numbers, so that short inputs can address it.
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(1), node: NodeId::new(2) };
 
-/// Any message: the first byte says which, the rest is what a peer or a client has sent.
+/// Any message: the first byte selects its type, and the rest is what a peer or a client sent.
 ///
-/// Nothing passes that breaks a limit; what passes survives the way to the wire and back.
+/// No message that breaks a limit is accepted, and an accepted one survives conversion to the wire and back.
 pub fn wire(bytes: &[u8]) -> &'static str {
     let Some((which, message)) = bytes.split_first() else { return "no message" };
     let tried = match which % 11 {
@@ -64,7 +64,7 @@ fn read<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Opt
     Some(message)
 }
 
-/// A client's request is taken just if it keeps to the limits, and says what was asked.
+/// A client's request is accepted exactly if it is within the limits.
 fn taken(request: Result<ClientRequest, check::Invalid>, keeps_to_limits: bool) -> Option<ClientRequest> {
     assert_eq!(request.is_ok(), keeps_to_limits, "{request:?}");
     if let Err(invalid) = &request {
@@ -129,7 +129,7 @@ fn append(message: v1::AppendEntriesRequest) -> &'static str {
     "append"
 }
 
-/// The request as the core has it.
+/// The request as the core sees it.
 fn core(append: &AppendRequest) -> raft::AppendEntries {
     let meta =
         |entry: &lograft_types::Entry| EntryMeta { id: entry.id, size_bytes: entry.payload.len() as u32 };
@@ -148,7 +148,7 @@ fn append_response(message: &v1::AppendEntriesResponse) -> &'static str {
     if envelope.check(IDENTITY).is_err() {
         return "refused";
     }
-    let raft::Response::AppendEntries(response) = response else { panic!("an answer to an append") };
+    let raft::Response::AppendEntries(response) = response else { panic!("a response to an append") };
     let again = wire::append_response_to_wire(envelope, &response);
     assert_eq!(wire::append_response_from_wire(&again), (envelope, raft::Response::AppendEntries(response)));
     "append response"
@@ -160,7 +160,7 @@ fn request_vote(message: &v1::RequestVoteRequest) -> &'static str {
         return "refused";
     }
     let PeerRequest::Vote { candidate, vote } = request else { panic!("a vote is a vote") };
-    assert_eq!(candidate, envelope.from, "nobody asks for another's votes");
+    assert_eq!(candidate, envelope.from, "a node requests votes only for itself");
     assert_eq!(&wire::vote_to_wire(envelope, &vote), message);
     "vote"
 }
@@ -170,7 +170,7 @@ fn vote_response(message: &v1::RequestVoteResponse) -> &'static str {
     if envelope.check(IDENTITY).is_err() {
         return "refused";
     }
-    let raft::Response::RequestVote(response) = response else { panic!("an answer to a vote") };
+    let raft::Response::RequestVote(response) = response else { panic!("a response to a vote request") };
     assert_eq!(&wire::vote_response_to_wire(envelope, &response), message);
     "vote response"
 }

@@ -1,12 +1,13 @@
-//! The link to one peer: a task of its own that connects, delivers what its [`Outbox`] holds, and brings back answers.
+//! The link to one peer: a task that connects, delivers the contents of its [`Outbox`], and brings back
+//! responses.
 //!
-//! One connection, one bidirectional stream of appends, one of forwarded requests; votes are single calls. Each kind has
-//! a door of its own out of the box, so that entries that must be read from the disk first hold up nothing but entries,
-//! and requests that the leader is slow to take nothing but requests.
+//! It has one connection, with one bidirectional stream of appends and one of forwarded requests; vote
+//! requests are single calls. Each kind leaves the outbox on its own, so that entries that must be read from
+//! disk hold up only entries, and requests that the leader accepts slowly hold up only requests.
 //!
-//! When anything on the link breaks, all of it is torn down: the core is told that what was on its way is lost, forwarded
-//! requests that had left have an unknown outcome, those that had not are given back. Then it connects again, after a
-//! pause that doubles up to a bound.
+//! When anything on the link breaks, all of it is torn down. The core is told that messages in flight are
+//! lost. Forwarded requests that had left have an unknown outcome; the others are handed back. Then the link
+//! reconnects, after a pause that doubles up to a bound.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,16 +30,16 @@ use crate::actor::{ActorGone, Outbox, Parcel, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
 
-/// The first pause before another attempt to connect, and the last.
+/// The first and the longest pause before another attempt to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(640));
 
 /// How long an attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Messages that may stand between this task and the connection: few, so that a heartbeat finds a short queue.
+/// Messages that may wait between this task and the connection: few, so that a heartbeat finds a short queue.
 const WIRE_QUEUE: usize = 8;
 
-/// Flow control windows: large enough for all that the core lets out at a time.
+/// Flow control windows: large enough for everything the core allows in flight.
 const WINDOW_BYTES: u32 = 16 << 20;
 
 /// A link to one peer.
@@ -46,17 +47,17 @@ const WINDOW_BYTES: u32 = 16 << 20;
 pub struct Link {
     /// The peer.
     pub peer: Member,
-    /// Where its answers go.
+    /// Where responses go.
     pub actor: PeerHandle,
-    /// What it is to be told.
+    /// What is to be delivered.
     pub outbox: Arc<Outbox>,
-    /// Where older entries are read.
+    /// Reads entries that are no longer in memory.
     pub reader: LogReader<RealOs>,
-    /// What this node says of itself.
+    /// What this node says about itself.
     pub handshake: Handshake,
     /// The node's limits.
     pub limits: Limits,
-    /// A peer that says nothing for so long is taken for dead.
+    /// How long a peer may be silent before it is considered dead.
     pub silence: Duration,
 }
 
@@ -73,11 +74,11 @@ enum Broken {
     ActorGone(#[from] ActorGone),
 }
 
-/// Forwarded requests that have left and are not answered.
+/// Forwarded requests that have left and have no response yet.
 type Outstanding = Mutex<BTreeSet<ForwardId>>;
 
 impl Link {
-    /// Connects and delivers until the actor is gone, or the task is aborted.
+    /// Connects and delivers until the actor has ended or the task is aborted.
     pub async fn run(self) {
         let mut pause = BACKOFF.0;
         let mut told = false;
@@ -93,11 +94,11 @@ impl Link {
             if matches!(broken, Broken::ActorGone(_)) {
                 return;
             }
-            // Once a break is news; again and again it is noise.
+            // The first failure is news; repeated ones are noise.
             if told {
-                debug!(peer = %self.peer.name, %broken, "no link");
+                debug!(peer = %self.peer.name, %broken, "no link to the peer");
             } else {
-                warn!(peer = %self.peer.name, %broken, "no link; trying again");
+                warn!(peer = %self.peer.name, %broken, "no link to the peer; retrying");
                 told = true;
             }
             tokio::time::sleep(pause).await;
@@ -145,7 +146,7 @@ impl Link {
         }
     }
 
-    /// Opens the streams and serves them until one of them breaks; then tears everything down.
+    /// Opens the streams and serves them until one breaks; then tears everything down.
     async fn deliver(&self, client: RaftClient<Channel>) -> Broken {
         let outstanding = Outstanding::default();
         self.outbox.link_up();
@@ -200,7 +201,7 @@ impl Link {
         outstanding: &Outstanding,
     ) -> Result<Never, Broken> {
         loop {
-            // A place first: what is taken out of the box leaves at once, or was not taken.
+            // Reserve a place first, so that a request taken from the outbox leaves at once.
             let place = forwards.reserve().await.map_err(|_| Broken::Ended)?;
             match self.outbox.next_forward().await {
                 Ok(Forward { id, request, timeout_ms, to: _ }) => {
@@ -212,7 +213,8 @@ impl Link {
         }
     }
 
-    /// A call of its own, bounded in time: there is one for each election, and those are an election timeout apart.
+    /// A separate call with a timeout. There is one per election, and elections are an election timeout
+    /// apart.
     fn ask_for_vote(&self, mut client: RaftClient<Channel>, vote: RequestVote) {
         let port = self.actor.clone();
         let mut request = Request::new(wire::vote_to_wire(self.envelope(), &vote));
@@ -221,10 +223,10 @@ impl Link {
             match client.request_vote(request).await {
                 Ok(answer) => {
                     let (envelope, response) = wire::vote_response_from_wire(answer.get_ref());
-                    // An actor that is gone counts no votes.
+                    // An actor that has ended counts no votes.
                     let _ = port.response(envelope, response).await;
                 }
-                Err(status) => debug!(%status, "a vote was not answered"),
+                Err(status) => debug!(%status, "a vote request got no response"),
             }
         });
     }
@@ -246,8 +248,8 @@ impl Link {
         }
     }
 
-    /// Exactly the entries that the request names, or nothing: if they were replaced, this node leads no more, and the
-    /// message must not leave.
+    /// Returns exactly the entries that the request names, or none. If they were replaced, this node no
+    /// longer leads, and the message must not leave.
     async fn read(&self, request: &AppendEntries) -> Option<Vec<Entry>> {
         let (first, last) = (request.entries.first()?.id.index, request.entries.last()?.id.index);
         let reader = self.reader.clone();
@@ -282,7 +284,7 @@ impl Link {
     ) -> Result<Never, Broken> {
         while let Some(answer) = answers.message().await? {
             let id = ForwardId(answer.id);
-            // An answer to what was not asked, or was answered already, is none.
+            // Ignore a response to a request that was never sent or already has one.
             if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
                 let result = wire::forward_response_from_wire(answer, self.peer.id);
                 self.actor.forward_done(id, result).await?;
@@ -315,5 +317,5 @@ impl Link {
     }
 }
 
-/// What a loop that only ends by breaking returns.
+/// The result of a loop that ends only with an error.
 enum Never {}

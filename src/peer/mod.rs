@@ -1,7 +1,7 @@
-//! The peers' side: the links to them, the streams from them, and their wire.
+//! Communication with peers: links to them, streams from them, and their wire format.
 //!
-//! Each link connects to one peer, delivers its outbox and brings back responses. The service `Raft` reads the streams
-//! that peers open. What both speak is translated in `wire`.
+//! Each link connects to one peer, delivers its outbox and brings back responses. The service `Raft` reads
+//! the streams that peers open. `wire` converts the messages of both.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

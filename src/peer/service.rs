@@ -1,4 +1,4 @@
-//! The peers' service: what other nodes ask of this one.
+//! The peer service: requests from other nodes to this one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::actor::{ActorGone, ForwardResult, NodeHandle, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_server::Raft;
 
-/// What a node publishes of itself in a handshake.
+/// What a node says about itself in a handshake.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    /// Its name.
+    /// The node's name.
     pub name: String,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
@@ -47,11 +47,11 @@ impl RaftService {
         self.handle.limits()
     }
 
-    /// Refuses what is not for this node, and counts it.
+    /// Refuses and counts a message that is not for this node.
     async fn admit(&self, envelope: Envelope) -> Result<(), Status> {
         let Err(refusal) = envelope.check(self.actor.identity()) else { return Ok(()) };
         warn!(peer = %envelope.from, %refusal, "a peer's message is refused");
-        // Counting is no reason to keep a caller waiting; the node may be gone.
+        // The caller must not wait for the count, and the actor may have ended.
         let _ = self.actor.refused().await;
         Err(refused(&refusal))
     }
@@ -88,7 +88,7 @@ impl Raft for RaftService {
         request: Request<Streaming<v1::AppendEntriesRequest>>,
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let most = self.limits().max_stream_requests;
-        // One answer more than there can be requests: the refusal of a message that cannot be read.
+        // One more than there can be requests: for the refusal of an invalid message.
         let (answers, answered) = mpsc::channel(most + 1);
         let reply_to = self.actor.stream_opened(answers.clone()).await.map_err(gone)?;
         let slots = Arc::new(Semaphore::new(most));
@@ -103,7 +103,7 @@ impl Raft for RaftService {
                 Ok((to, raft::Response::AppendEntries(response))) => {
                     Ok(wire::append_response_to_wire(Envelope::between(identity, to), &response))
                 }
-                Ok((_, raft::Response::RequestVote(_))) => Err(Status::internal("a vote answers no append")),
+                Ok((_, raft::Response::RequestVote(_))) => Err(Status::internal("an append got a vote")),
                 Err(refusal) => Err(refused(&refusal)),
             }
         });
@@ -120,7 +120,7 @@ impl Raft for RaftService {
                 let envelope = Envelope::between(self.actor.identity(), to);
                 Ok(Response::new(wire::vote_response_to_wire(envelope, &response)))
             }
-            Ok((_, raft::Response::AppendEntries(_))) => Err(Status::internal("an append answers no vote")),
+            Ok((_, raft::Response::AppendEntries(_))) => Err(Status::internal("a vote got an append")),
             Err(refusal) => Err(refused(&refusal)),
         }
     }
@@ -143,30 +143,30 @@ impl Raft for RaftService {
     }
 }
 
-/// Reads one stream of appends and hands it to the actor.
+/// Reads one stream of appends and hands the requests to the actor.
 struct AppendReceiver {
     actor: PeerHandle,
     reply_to: raft::ReplyTo,
     answers: mpsc::Sender<PeerResult>,
     /// One for each request that may be unanswered at a time.
     slots: Arc<Semaphore>,
-    /// How many they are.
+    /// The number of slots.
     most: usize,
 }
 
 impl AppendReceiver {
     async fn run(self, mut stream: Streaming<v1::AppendEntriesRequest>) {
         let in_order = self.receive(&mut stream).await;
-        // An actor that is gone has no streams.
+        // An actor that has ended has no streams.
         let _ = self.actor.stream_ended(self.reply_to, in_order).await;
     }
 
-    /// Until the stream ends. Answers whether its sender closed it in order.
+    /// Reads until the stream ends. Returns whether its sender closed it in order.
     async fn receive(&self, stream: &mut Streaming<v1::AppendEntriesRequest>) -> bool {
         loop {
             let message = tokio::select! {
                 message = self.next_message(stream) => message,
-                // Whoever listened to the answers is gone; nobody waits for more of them.
+                // The receiver of the responses is gone; no more of them are wanted.
                 () = self.answers.closed() => return false,
             };
             match message {
@@ -178,7 +178,7 @@ impl AppendReceiver {
                     }
                     Err(refusal) => {
                         let _ = self.actor.refused().await;
-                        // The channel has a place kept for this.
+                        // The channel has a place reserved for this.
                         let _ = self.answers.try_send(Err(refusal));
                     }
                 },
@@ -191,7 +191,7 @@ impl AppendReceiver {
         }
     }
 
-    /// The next message, as soon as there is a slot for its answer. The slot is used up.
+    /// Waits for a slot, uses it up, and returns the next message.
     async fn next_message(
         &self,
         stream: &mut Streaming<v1::AppendEntriesRequest>,
@@ -200,9 +200,9 @@ impl AppendReceiver {
         stream.message().await
     }
 
-    /// The sender has closed its side; it still hears what it asked. Whether it did.
+    /// The sender has closed its side but still expects its responses. Returns whether all were delivered.
     async fn answered(&self) -> bool {
-        // The end of the stream has used one slot up.
+        // The end of the stream has used up one slot.
         let others = u32::try_from(self.most - 1).unwrap_or(u32::MAX);
         tokio::select! {
             _ = self.slots.acquire_many(others) => true,
@@ -213,7 +213,7 @@ impl AppendReceiver {
 
 /// Cancel safe.
 async fn use_slot(slots: &Semaphore) {
-    slots.acquire().await.expect("nobody closes the slots").forget();
+    slots.acquire().await.expect("the slots are never closed").forget();
 }
 
 async fn receive_forwards(
@@ -229,7 +229,7 @@ async fn receive_forwards(
         };
         let message = tokio::select! {
             message = next => message,
-            // Also while all slots are used: nobody will give them back.
+            // Needed even while all slots are in use, because then none will be released.
             () = answers.closed() => return,
         };
         let Ok(Some(message)) = message else { return };
@@ -241,13 +241,13 @@ async fn receive_forwards(
             Err(status) => Err(RequestError::Refused(status.message().to_owned())),
         };
         if let Err(error) = taken {
-            // There is a place for each request that may be unanswered.
+            // The channel has a place for each request that may be unanswered.
             let _ = answers.try_send(ForwardResult { id, result: Err(error) });
         }
     }
 }
 
-/// A command that this node could not apply must not reach the log: it would stop every node.
+/// A command that this node cannot apply must not enter the log: it would stop every node.
 pub(super) fn forwarded_request(
     message: v1::ForwardRequest,
     limits: &Limits,
@@ -266,7 +266,7 @@ pub(super) fn forwarded_request(
             Ok(ForwardRequest::Write(payload))
         }
         Some(Request::ReadIndex(_)) => Ok(ForwardRequest::ReadIndex),
-        None => Err(RequestError::Refused("the request asks for nothing that this version knows".to_owned())),
+        None => Err(RequestError::Refused("request unknown to this version: upgrade this node".to_owned())),
     }
 }
 

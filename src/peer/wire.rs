@@ -1,4 +1,4 @@
-//! Between the wire and the domain: everything that peers say to each other.
+//! Conversion between wire and domain for all messages between peers.
 
 use lograft_kv::{Effect, Outcome, Versioned};
 use lograft_node::{
@@ -12,10 +12,10 @@ use lograft_types::{Entry, EntryId, EntryKind, LogIndex, NodeId, Revision, Term}
 
 use crate::proto::v1;
 
-/// What this version can do; the handshake tells it.
+/// What this version supports; sent in the handshake.
 pub(super) const FEATURE_LEVEL: u32 = 1;
 
-/// The envelope of a message, which all of them carry in fields of the same names.
+/// The envelope of a message, which every message carries in fields of the same names.
 macro_rules! envelope {
     ($message:expr) => {
         lograft_node::Envelope {
@@ -284,7 +284,7 @@ fn forward_error_to_wire(error: &RequestError) -> v1::ForwardError {
     v1::ForwardError { reason: reason.into(), message: error.to_string(), leader_id }
 }
 
-/// What came of something forwarded to `leader`.
+/// The result of a request forwarded to `leader`.
 pub(super) fn forward_response_from_wire(
     wire: v1::ForwardResponse,
     leader: NodeId,
@@ -294,7 +294,7 @@ pub(super) fn forward_response_from_wire(
         Some(Response::Applied(applied)) => applied_from_wire(applied),
         Some(Response::ReadIndex(read)) => Ok(ForwardResponse::ReadAt(LogIndex::new(read.index))),
         Some(Response::Error(error)) => Err(forward_failure(&error, leader)),
-        None => Err(lost("the leader's answer says nothing that this version knows")),
+        None => Err(lost("the leader's response is unknown to this version: upgrade this node")),
     }
 }
 
@@ -312,7 +312,7 @@ fn applied_from_wire(applied: v1::Applied) -> Result<ForwardResponse, ForwardFai
             Effect::ConditionFailed { found: Revision::new(applied.found_mod_revision) }
         }
         Ok(v1::applied::Effect::Unspecified) | Err(_) => {
-            return Err(lost("the leader's answer tells an effect that this version does not know"));
+            return Err(lost("the leader's response has an effect unknown to this version: upgrade"));
         }
     };
     let outcome = Outcome { revision: Revision::new(applied.revision), effect };

@@ -1,7 +1,8 @@
-//! One node, put together: its directory, its log, the actor, the links to its peers and both ports.
+//! One complete node: its directory, its log, the actor, the links to its peers and both ports.
 //!
-//! The order of a start binds: lock the directory, recover the log and flush what was recovered, and only then open
-//! ports. Whatever was read may otherwise have been in the page cache only, and what was promised on it would be lost.
+//! The order of a start is essential: lock the directory, recover the log and flush what was recovered, and
+//! only then open ports. Otherwise a node could promise something on the basis of data that is only in the
+//! page cache, and lose it.
 
 pub(crate) mod ports;
 
@@ -28,13 +29,13 @@ use lograft_storage::{
 };
 use lograft_types::WriteSeq;
 
-/// A tick of the core.
+/// The length of the core's tick.
 pub const TICK_MS: u64 = 10;
 
-/// How long connections of clients may take to hear their last answers.
+/// How long client connections may take to receive their last responses.
 const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
 
-/// Streams of peers never end by themselves, and nothing on them is waited for.
+/// Streams from peers never end by themselves, and no request on them is worth waiting for.
 const PEER_GRACE: Grace = Grace(Duration::ZERO);
 
 /// Why a node does not start.
@@ -60,12 +61,12 @@ pub enum StartError {
         what: &'static str,
         /// The flag that sets it.
         flag: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
-/// A node that runs. Dropping it stops the node hard, as a crash would.
+/// A running node. Dropping it stops the node at once, as a crash would.
 #[derive(Debug)]
 pub struct Server {
     handle: NodeHandle,
@@ -122,7 +123,7 @@ impl Server {
         }
         let mut links = JoinSet::new();
         for (id, outbox) in outboxes {
-            let peer = members.iter().find(|member| member.id == id).expect("boxes are of members").clone();
+            let peer = members.iter().find(|member| member.id == id).expect("a member's outbox").clone();
             let link = Link {
                 peer,
                 actor: peer_handle.clone(),
@@ -136,7 +137,7 @@ impl Server {
         }
         let (stop_actor, stop) = oneshot::channel();
         let actor = tokio::spawn(actor.run(async {
-            // A sender that was dropped without a word is a stop too.
+            // A dropped sender means stop, too.
             let _ = stop.await;
         }));
         info!(node = %config.name, clients = ?client_addresses, peers = ?peer_addresses, "listening");
@@ -153,37 +154,38 @@ impl Server {
         })
     }
 
-    /// How this process reaches the node.
+    /// The handle by which this process reaches the node.
     pub fn handle(&self) -> &NodeHandle {
         &self.handle
     }
 
-    /// Where clients reach it.
+    /// The addresses for clients.
     pub fn client_addresses(&self) -> &[SocketAddr] {
         &self.client_addresses
     }
 
-    /// Where peers reach it.
+    /// The addresses for peers.
     pub fn peer_addresses(&self) -> &[SocketAddr] {
         &self.peer_addresses
     }
 
-    /// Runs until `stop` completes, then answers what it can, flushes and ends; or until the node must not go on.
+    /// Runs until `stop` completes, then answers what it can, flushes and ends. Ends earlier if the node must
+    /// not go on.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> ActorEnd {
         let mut stop = std::pin::pin!(stop);
         let end = tokio::select! {
             () = &mut stop => {
                 info!("shutting down");
                 if let Some(stop_actor) = self.stop_actor.take() {
-                    // An actor that has ended is stopped.
+                    // An actor that has ended needs no signal.
                     let _ = stop_actor.send(());
                 }
                 (&mut self.actor).await
             }
             end = &mut self.actor => end,
-            // Without one of these the node would go on half deaf, and nobody would know.
-            () = raise_panics(&mut self.links) => unreachable!("it only ends by a panic"),
-            () = raise_panics(&mut self.ports) => unreachable!("it only ends by a panic"),
+            // Without one of these the node would stay up but unreachable, and nothing would report it.
+            () = raise_panics(&mut self.links) => unreachable!("it ends only by a panic"),
+            () = raise_panics(&mut self.ports) => unreachable!("it ends only by a panic"),
         };
         let end = end.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         if end == ActorEnd::ShutDown {
@@ -200,7 +202,7 @@ impl Drop for Server {
     }
 }
 
-/// The directory is locked and ours, the log is recovered and flushed.
+/// Locks the directory, checks that it belongs to this node, and recovers and flushes the log.
 fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
     let mut directory = Directory::open(&config.data_dir)?;
     match directory.meta() {
@@ -221,7 +223,7 @@ fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), St
             })?;
         }
     }
-    let identity = directory.meta().expect("it was there or was made").identity();
+    let identity = directory.meta().expect("the directory has an identity").identity();
     let options = LogOptions {
         min_segment_bytes: config.limits.min_segment_bytes,
         max_segment_bytes: config.limits.max_segment_bytes,
@@ -229,9 +231,9 @@ fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), St
     };
     let (log, recovered) = Log::open(RealOs, directory.path(), identity, options)?;
     if let Some(repair) = &recovered.repaired {
-        warn!(?repair, "a torn write at the end of the log was cut; nobody was promised it");
+        warn!(?repair, "cut a torn write at the end of the log; it was never acknowledged");
     }
-    info!(entries = recovered.entries.len(), term = %recovered.hard_state.term, "the log is recovered");
+    info!(entries = recovered.entries.len(), term = %recovered.hard_state.term, "recovered the log");
     Ok((directory, log, recovered))
 }
 
@@ -300,7 +302,7 @@ async fn raise_panics(tasks: &mut JoinSet<()>) {
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // A server that was dropped has stopped.
+    // A dropped server has stopped.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

@@ -1,11 +1,12 @@
-//! The two ports: which services they have, and the server that accepts connections.
+//! The two ports: their services, and the server that accepts connections.
 //!
-//! A port speaks HTTP/2 without TLS (gRPC, or curl with prior knowledge) and HTTP/1.1, told apart by their first bytes.
-//! The library's own server is not used: it ends a request at the client's deadline without a word on a write's outcome,
-//! and it hides the accept loop, which must survive whatever a connection brings.
+//! A port speaks HTTP/2 without TLS (gRPC, or curl with prior knowledge) and HTTP/1.1, distinguished by their
+//! first bytes. The library's own server is not used: it ends a request at the client's deadline without
+//! saying anything about a write's outcome, and it hides the accept loop, which must survive whatever a
+//! connection does.
 //!
-//! Caveat: the number of connections is bounded by the process's file descriptors only. When they run out, the loop
-//! waits and goes on; what waits for an answer is bounded by the node's permits.
+//! Caveat: the number of connections is limited only by the process's file descriptors. When they run out,
+//! the loop waits and then goes on. Open requests are limited by the node's permits.
 
 use std::convert::Infallible;
 use std::io;
@@ -37,20 +38,21 @@ use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::cluster_server::ClusterServer;
 use crate::proto::v1::kv_server::KvServer;
 
-/// Requests at a time on one connection; more wait in the client.
+/// Concurrent requests on one connection; more wait in the client.
 const MAX_STREAMS: u32 = 4096;
-/// What a stream may send ahead of its reader: a whole request, so that a Set never waits for a window.
+/// What a stream may send before it is read: a whole request, so that a Set never waits for a window.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-/// What a connection may send ahead of its readers.
+/// What a connection may send before it is read.
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// A key of the default limit in a path, all of it percent-encoded, and what else stands in headers.
+/// Enough for a percent-encoded key of the default limit in a path, and the other headers.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
-/// A silent connection is asked after this, and closed when it does not answer in as much again.
+/// A silent connection is pinged after this time, and closed if it does not respond within the same time
+/// again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How long the loop rests when the system has no file descriptor left.
+/// How long the loop pauses when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A gRPC service that a port can have.
+/// A gRPC service that a port can offer.
 pub(crate) trait GrpcService:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + NamedService
@@ -71,7 +73,7 @@ impl<S> GrpcService for S where
 {
 }
 
-/// What clients reach: `Kv`, `Cluster`, health and reflection, and HTTP/JSON for every other path.
+/// The client port: `Kv`, `Cluster`, health and reflection, and HTTP/JSON for every other path.
 pub(crate) fn client_router(api: Api) -> Router {
     let limit = api.limits().max_request_bytes;
     let kv = KvServer::new(KvService(api.clone())).max_decoding_message_size(limit);
@@ -86,7 +88,7 @@ pub(crate) fn client_router(api: Api) -> Router {
         .with_state(())
 }
 
-/// Answers on the client port what is not for one of its gRPC services.
+/// Handles what is not for a gRPC service of the client port.
 async fn for_http(api: Api, request: Request<axum::body::Body>) -> axum::response::Response {
     if grpc::is_grpc(&request) {
         let message = format!("no service for {} on this port", request.uri().path());
@@ -95,22 +97,22 @@ async fn for_http(api: Api, request: Request<axum::body::Body>) -> axum::respons
     http::dispatch(api, request).await
 }
 
-/// What peers reach: `raft` (the service `lograft.v1.Raft`), health and reflection.
+/// The peer port: `raft` (the service `lograft.v1.Raft`), health and reflection.
 pub(crate) fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
     let routes = Routes::new(raft).add_service(HealthServer::new(HealthService::of_peers(handle)));
     with_reflection(routes, &["lograft.v1.Raft"]).into_axum_router().fallback(for_clients).with_state(())
 }
 
-/// Answers on the peer port what is none of the peers' business.
+/// Handles what is not for a service of the peer port.
 async fn for_clients(request: Request<axum::body::Body>) -> axum::response::Response {
-    let message = format!("no service for {} on this port: it is the peers'", request.uri().path());
+    let message = format!("no service for {} on this port: it is for peers", request.uri().path());
     if grpc::is_grpc(&request) {
         return tonic::Status::unimplemented(message).into_http();
     }
     (StatusCode::NOT_FOUND, message + "\n").into_response()
 }
 
-/// Adds reflection, which lists `services`, health and itself, both in v1 and in the v1alpha that older tools speak.
+/// Adds reflection for `services`, health and itself, both in v1 and in the v1alpha that older tools use.
 fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
     const COMMON: [&str; 3] = [
         "grpc.health.v1.Health",
@@ -135,13 +137,14 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
         .add_service(builder().build_v1alpha().expect(compiled))
 }
 
-/// How long a server waits, once it shuts down, for the requests that it has taken.
+/// How long a server waits for its open requests when it shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grace(pub(crate) Duration);
 
-/// Accepts connections and serves `routes` on them until `shutdown` is ready. Then it accepts no more, lets each
-/// connection finish the requests that it has, for at most `grace`, and returns.
+/// Accepts connections and serves `routes` on them until `shutdown` is ready. Then it accepts no more, lets
+/// each connection finish its requests for at most `grace`, and returns.
 ///
+/// Nothing that a connection does ends the server.
 /// Nothing that a connection does ends it.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -187,7 +190,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// An error of `accept` is of one connection, or the lack of file descriptors: rest, or the loop spins.
+/// An error of `accept` concerns one connection, or a lack of file descriptors. Then pause, or the loop would
+/// spin.
 async fn rest(error: &io::Error) {
     let of_a_connection = [
         io::ErrorKind::ConnectionRefused,
@@ -198,7 +202,7 @@ async fn rest(error: &io::Error) {
     if of_a_connection.contains(&error.kind()) {
         debug!(%error, "a connection broke before it was accepted");
     } else {
-        warn!(%error, "cannot accept connections, trying again");
+        warn!(%error, "cannot accept connections: retrying");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -209,7 +213,7 @@ async fn connection(
     routes: Router,
     mut stopping: watch::Receiver<()>,
 ) {
-    // An answer is one small packet: it must not wait for the acknowledgement of the one before.
+    // A response is one small packet and must not wait for the acknowledgement of the previous one.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection broke");
         return;

@@ -1,4 +1,4 @@
-//! Ports in front of a scripted node, for real connections.
+//! Ports of a scripted node, for real connections.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -19,7 +19,7 @@ use super::{Script, node};
 use crate::api::Api;
 use crate::server::ports::{Grace, client_router, peer_router, serve};
 
-/// A client port in front of such a node.
+/// The client port of a scripted node.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     pub(crate) script: Script,
@@ -33,7 +33,7 @@ impl Port {
         Self::serve(script, client_router(Api::new(handle, "1.2.3"))).await
     }
 
-    /// A peer port whose service of peers answers nothing.
+    /// A peer port whose peer service answers no request.
     pub(crate) async fn open_peers(limits: Limits) -> Self {
         let (handle, script) = node(limits);
         Self::serve(script, peer_router(handle, NoRaft)).await
@@ -66,7 +66,7 @@ impl Port {
     }
 }
 
-/// Stands where the service `Raft` stands.
+/// Takes the place of the service `Raft`.
 #[derive(Clone)]
 struct NoRaft;
 

@@ -1,4 +1,4 @@
-//! A stream of AppendEntries that is typed by hand works like any peer's, and is checked like any peer's.
+//! A hand-written stream of AppendEntries works like any peer's, and is checked like any peer's.
 
 use lograft::proto::v1;
 use tokio::time::timeout;
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use super::nodes::{Node, Nodes, PATIENCE};
 
-/// What a leader of term 7 would say to this node, from the peer that is not there.
+/// What a leader of term 7 would send to this node. It takes the place of the peer that is not running.
 struct Hand<'a> {
     node: &'a Node,
     heartbeat: v1::AppendEntriesRequest,
@@ -50,12 +50,12 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// One message, and the sender's side is closed behind it: what `grpcurl -d` does.
+    /// Sends one message and closes the sending side, as `grpcurl -d` does.
     async fn send(&self, message: v1::AppendEntriesRequest) -> Result<v1::AppendEntriesResponse, Status> {
         let mut raft = self.node.raft.clone();
         let mut answers = raft.append_entries(tokio_stream::iter([message])).await?.into_inner();
         let answer = timeout(PATIENCE, answers.next()).await.expect("an answer in time");
-        answer.expect("each request has an answer")
+        answer.expect("each request gets a response")
     }
 
     async fn value(&self, key: &str) -> Option<String> {
@@ -74,14 +74,14 @@ async fn a_stream_typed_by_hand_works_like_any_peers() {
     assert_eq!(hand.value("a").await.as_deref(), Some("by hand"));
     assert_eq!(hand.value("b").await, None, "not committed yet");
 
-    // The previous entry is not there: a hint instead.
+    // The previous entry is missing: the response is a hint.
     let answer = hand.send(hand.append((9, 7), &[(10, 7, "z")], 1)).await.expect("answered");
     assert_eq!((answer.success, answer.conflict_index), (false, 2));
     // A heartbeat commits.
     let answer = hand.send(hand.append((2, 7), &[], 2)).await.expect("taken");
     assert!(answer.success);
     assert_eq!(hand.value("b").await.as_deref(), Some("by hand"));
-    // An older leader only learns the term.
+    // A leader of an older term only learns the current term.
     let old = v1::AppendEntriesRequest { term: 6, ..hand.append((2, 6), &[(3, 6, "old")], 3) };
     let answer = hand.send(old).await;
     assert!(answer.is_err() || answer.is_ok_and(|answer| !answer.success && answer.term >= 7));
@@ -122,6 +122,6 @@ async fn pitfall_24_35_what_no_peer_may_say_is_refused_counted_and_changes_nothi
         assert_eq!(now.header.expect("a header").term, 7, "{message:?}");
         assert_eq!(now.state_hash, before.state_hash);
     }
-    let answer = hand.send(good).await.expect("what fits is taken as before");
+    let answer = hand.send(good).await.expect("valid appends are still accepted");
     assert_eq!((answer.success, answer.match_index), (true, 3));
 }

@@ -1,4 +1,4 @@
-//! Every verb of HTTP through every node.
+//! Every HTTP method through every node.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::nodes::{Node, Nodes};
 
-/// Status and body.
+/// Returns the status and the body.
 async fn ask(node: &Node, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", node.client_port)).await.expect("a connection");
     let length = body.len();

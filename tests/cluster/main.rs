@@ -1,5 +1,5 @@
-//! Three nodes in one process, over loopback: every request through every node, races, reads, pages, lost leaders, and
-//! a peer that is typed by hand.
+//! Three nodes in one process, over loopback: every request through every node, races, reads, pages, lost
+//! leaders, and appends written by hand.
 
 #[path = "../support/ports.rs"]
 mod ports;

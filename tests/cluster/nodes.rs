@@ -16,20 +16,20 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::ports::free_ports;
 
-/// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
+/// Nothing here takes this long on the slowest machine. After this time a test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Nodes of a cluster. Those that were not started are missing.
+/// Nodes of a cluster. Members that were not started are missing.
 pub(crate) struct Nodes {
     pub(crate) nodes: Vec<Node>,
     members: usize,
-    /// For clients and peers of each member.
+    /// The client port and the peer port of each member.
     ports: Vec<u16>,
     flags: Vec<(String, String)>,
     data: tempfile::TempDir,
 }
 
-/// One of them, as its clients and peers reach it.
+/// A node, as its clients and peers reach it.
 pub(crate) struct Node {
     pub(crate) client_port: u16,
     pub(crate) kv: KvClient<Channel>,
@@ -45,7 +45,8 @@ impl Nodes {
         Self::with(3, 3, &[]).await
     }
 
-    /// Starts `running` of `members` nodes with these flags; all of them serve when a majority runs.
+    /// Starts `running` of `members` nodes with these flags, and returns when they serve if they are a
+    /// majority.
     pub(crate) async fn with(running: usize, members: usize, flags: &[(&str, &str)]) -> Self {
         let flags = flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect();
         let data = tempfile::tempdir().expect("a directory");
@@ -59,7 +60,7 @@ impl Nodes {
         nodes
     }
 
-    /// Starts one that was not started.
+    /// Starts the next member that was not started.
     pub(crate) async fn start_next(&mut self) {
         let place = self.nodes.len();
         let name = format!("n{}", place + 1);
@@ -76,8 +77,8 @@ impl Nodes {
             ("initial-cluster".to_owned(), members.join(",")),
         ];
         settings.extend(self.flags.iter().cloned());
-        let layers = Layers::merge(&settings, &|_| None, None).expect("these settings fit");
-        let config = ServerConfig::from_layers(&layers).expect("these settings fit");
+        let layers = Layers::merge(&settings, &|_| None, None).expect("these settings are valid");
+        let config = ServerConfig::from_layers(&layers).expect("these settings are valid");
         self.nodes.push(Node::start(config, client_port, peer_port).await);
     }
 
@@ -91,7 +92,7 @@ impl Nodes {
         }
     }
 
-    /// The place of the leader.
+    /// The position of the leader.
     pub(crate) async fn leader(&self) -> usize {
         let begun = Instant::now();
         loop {
@@ -108,10 +109,10 @@ impl Nodes {
 
 impl Node {
     async fn start(config: ServerConfig, client_port: u16, peer_port: u16) -> Self {
-        let server = Server::start(config).await.expect("it starts");
+        let server = Server::start(config).await.expect("the server starts");
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async {
-            // A sender that was dropped is a stop too.
+            // A dropped sender means stop, too.
             let _: Result<(), _> = stopped.await;
         }));
         let channel = |port: u16| {
@@ -128,19 +129,19 @@ impl Node {
         }
     }
 
-    /// Tells it to stop.
+    /// Tells the node to stop.
     pub(crate) fn begin_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Waits for its end.
+    /// Waits until the node has ended.
     pub(crate) async fn ended(&mut self) -> ActorEnd {
-        let server = self.server.take().expect("it runs");
-        timeout(PATIENCE, server).await.expect("it ends").expect("it does not panic")
+        let server = self.server.take().expect("the node runs");
+        timeout(PATIENCE, server).await.expect("the node ends").expect("the node does not panic")
     }
 
     pub(crate) async fn status(&self) -> v1::StatusResponse {
-        self.cluster.clone().status(v1::StatusRequest {}).await.expect("a node tells its status").into_inner()
+        self.cluster.clone().status(v1::StatusRequest {}).await.expect("a status").into_inner()
     }
 
     pub(crate) async fn set(&self, key: &str, value: &str) -> Result<v1::SetResponse, tonic::Status> {
@@ -163,17 +164,17 @@ impl Node {
         Ok(self.kv.clone().get(request).await?.into_inner().kv)
     }
 
-    /// Waits until nothing waits.
+    /// Waits until no request is open on this node.
     pub(crate) async fn idle(&self) {
         let begun = Instant::now();
         while self.status().await.pending_requests > 0 {
-            assert!(begun.elapsed() < PATIENCE, "something waits for ever");
+            assert!(begun.elapsed() < PATIENCE, "a request is never answered");
             pause().await;
         }
     }
 }
 
-/// Between two looks at something that is about to happen.
+/// The pause between two looks at something that is about to happen.
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }

@@ -1,4 +1,4 @@
-//! Any node takes any request, and all of them tell of one store.
+//! Any node accepts any request, and all of them show one store.
 
 use lograft::proto::v1;
 use tokio::time::Instant;
@@ -23,12 +23,12 @@ async fn every_call_through_every_node() {
         assert_eq!(first.prev_kv, None);
         let created = first.header.expect("a header").revision;
         let second = kv.set(set("two", true)).await.expect("set").into_inner();
-        assert_eq!(second.prev_kv.expect("what was there").value, "one", "also where it was forwarded");
+        assert_eq!(second.prev_kv.expect("prev_kv").value, "one", "also if forwarded");
         let header = second.header.expect("a header");
         assert_eq!(header.revision, created + 1);
         node_ids.push(header.node_id);
 
-        let found = node.get(&key).await.expect("get").expect("it is there");
+        let found = node.get(&key).await.expect("get").expect("the key exists");
         assert_eq!((found.value.as_str(), found.version), ("two", 2));
         assert_eq!((found.create_revision, found.mod_revision), (created, created + 1));
 
@@ -43,7 +43,7 @@ async fn every_call_through_every_node() {
         assert_eq!(found.to_str().expect("text"), (created + 1).to_string());
         let delete = v1::DeleteRequest { key: key.clone(), if_mod_revision: None, prev_kv: true };
         let deleted = kv.delete(delete.clone()).await.expect("delete").into_inner();
-        assert_eq!((deleted.deleted, deleted.prev_kv.expect("what was there").value), (1, "two".to_owned()));
+        assert_eq!((deleted.deleted, deleted.prev_kv.expect("prev_kv").value), (1, "two".to_owned()));
         assert_eq!(kv.delete(delete).await.expect("delete").into_inner().deleted, 0);
 
         let status = node.status().await;
@@ -52,7 +52,7 @@ async fn every_call_through_every_node() {
     }
     node_ids.sort_unstable();
     node_ids.dedup();
-    assert_eq!(node_ids.len(), 3, "each answered for itself");
+    assert_eq!(node_ids.len(), 3, "each node responds with its own ID");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +82,7 @@ async fn of_many_writers_with_one_condition_exactly_one_wins() {
             }
         }
         let [(winner, revision)] = winners[..] else { panic!("round {round}: {winners:?}") };
-        let found = cluster.nodes[round % 3].get("contested").await.expect("get").expect("it is there");
+        let found = cluster.nodes[round % 3].get("contested").await.expect("get").expect("the key exists");
         assert_eq!((found.value, found.mod_revision), (format!("{round}/{winner}"), revision));
         expected = revision;
     }
@@ -96,7 +96,7 @@ async fn a_read_through_any_node_sees_a_write_through_any_other() {
         let written = cluster.nodes[round % 3].set("k", &value).await.expect("set");
         for reader in 1..3 {
             let found =
-                cluster.nodes[(round + reader) % 3].get("k").await.expect("get").expect("it is there");
+                cluster.nodes[(round + reader) % 3].get("k").await.expect("get").expect("the key exists");
             assert_eq!(found.value, value);
             assert_eq!(found.mod_revision, written.header.as_ref().expect("a header").revision);
         }
@@ -110,7 +110,7 @@ async fn pages_through_different_nodes_make_one_list() {
     for (place, key) in keys.iter().enumerate() {
         cluster.nodes[place % 3].set(key, "v").await.expect("set");
     }
-    cluster.nodes[0].set("pagf", "behind the prefix").await.expect("set");
+    cluster.nodes[0].set("pagf", "after the prefix").await.expect("set");
     let (mut listed, mut start_after, mut pages) = (Vec::new(), String::new(), 0);
     loop {
         let mut kv = cluster.nodes[pages % 3].kv.clone();
@@ -153,7 +153,7 @@ async fn pitfall_25_no_permit_is_refused_at_once_and_all_come_back() {
             }
         }
     }
-    assert!(refused > 0, "the burst was too small to tell anything");
+    assert!(refused > 0, "the burst was too small to reach the limit");
     for node in &cluster.nodes {
         node.idle().await;
     }
@@ -166,7 +166,7 @@ async fn pitfall_25_no_permit_is_refused_at_once_and_all_come_back() {
             })
             .collect();
         for request in all_permits {
-            request.await.expect("no panic").expect("as many as there are permits");
+            request.await.expect("no panic").expect("as many requests as permits");
         }
         assert_eq!(node.status().await.pending_requests, 0);
     }
@@ -175,7 +175,7 @@ async fn pitfall_25_no_permit_is_refused_at_once_and_all_come_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pitfall_79_values_of_the_largest_size_reach_a_node_that_was_behind() {
     let mut cluster = Nodes::with(2, 3, &[]).await;
-    // Control characters take six bytes each in the log: one such entry is more than a batch should be.
+    // Control characters take six bytes each in the log, so one such entry exceeds the size of a batch.
     let value = "\u{1}".repeat(1 << 20);
     for place in 0..6 {
         cluster.nodes[place % 2].set(&format!("large/{place}"), &value).await.expect("set");
@@ -184,10 +184,10 @@ async fn pitfall_79_values_of_the_largest_size_reach_a_node_that_was_behind() {
     let begun = Instant::now();
     let applied = cluster.nodes[0].status().await.applied_index;
     while cluster.nodes[2].status().await.applied_index < applied {
-        assert!(begun.elapsed() < PATIENCE, "it never catches up");
+        assert!(begun.elapsed() < PATIENCE, "the node never catches up");
         pause().await;
     }
     let request = v1::GetRequest { key: "large/5".to_owned(), serializable: true };
     let found = cluster.nodes[2].kv.clone().get(request).await.expect("get").into_inner();
-    assert_eq!(found.kv.expect("it is there").value, value);
+    assert_eq!(found.kv.expect("the key exists").value, value);
 }

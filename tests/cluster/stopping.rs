@@ -1,4 +1,4 @@
-//! A leader that goes, and a node that is told to stop: each request is answered by what is known of it.
+//! A lost leader, and a node that is told to stop: each response says what is certain about the outcome.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::nodes::{Nodes, PATIENCE, pause};
 
-/// A write that is not acknowledged is UNAVAILABLE, and its words and metadata say the same of what became of it.
+/// A write that is not acknowledged is UNAVAILABLE, and its message and metadata report the same outcome.
 fn assert_says_what_is_known(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let outcome = status.metadata().get("lograft-outcome").map(|outcome| outcome.to_str().expect("text"));
@@ -33,7 +33,7 @@ async fn what_was_forwarded_is_answered_when_the_leader_stops() {
                 for place in 0..150 {
                     let key = format!("{writer}/{place}");
                     let request = v1::SetRequest { key: key.clone(), ..Default::default() };
-                    match timeout(PATIENCE, kv.set(request)).await.expect("each is answered") {
+                    match timeout(PATIENCE, kv.set(request)).await.expect("each write is answered") {
                         Ok(_) => acknowledged.push(key),
                         Err(status) => assert_says_what_is_known(&status),
                     }
@@ -49,7 +49,7 @@ async fn what_was_forwarded_is_answered_when_the_leader_stops() {
     assert_eq!(cluster.nodes[leader].ended().await, ActorEnd::ShutDown);
     for writer in writers {
         let acknowledged = writer.await.expect("no panic");
-        assert!(acknowledged.len() > 50, "the cluster goes on without it: {}", acknowledged.len());
+        assert!(acknowledged.len() > 50, "too few writes after the leader was lost: {}", acknowledged.len());
         for key in acknowledged {
             assert!(cluster.nodes[followers[0]].get(&key).await.expect("get").is_some(), "{key} is lost");
         }

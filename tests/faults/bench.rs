@@ -1,4 +1,4 @@
-//! A cluster of processes whose links pass gates, and what a round must leave behind.
+//! A cluster of processes whose links pass gates, and what must hold after a round.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,26 +9,26 @@ use crate::links::Links;
 use crate::support::{Cluster, Place, free_ports};
 use crate::sweep::sweep;
 
-/// So many lines are shown of a panic of a node.
+/// The most lines shown of a node's panic.
 const SHOWN_OF_A_PANIC: usize = 40;
 
-/// A cluster, its links, and where it lives.
+/// A cluster, its links, and its directory.
 pub(crate) struct Bench {
-    // In this order: processes end before their directory goes.
+    // In this order: processes end before their directory is removed.
     pub(crate) cluster: Cluster,
     pub(crate) links: Links,
     pub(crate) clock: Clock,
-    /// All that clients asked since the beginning.
+    /// All operations of clients since the start.
     pub(crate) history: Vec<Operation>,
     kept: Kept,
 }
 
-/// Directories and logs: removed when all went well, kept when not.
+/// Directories and logs: removed on success, kept on a panic.
 struct Kept(Option<tempfile::TempDir>);
 
 impl Kept {
     fn path(&self) -> &Path {
-        self.0.as_ref().expect("it is there until the end").path()
+        self.0.as_ref().expect("the directory exists until the end").path()
     }
 }
 
@@ -46,7 +46,7 @@ impl Drop for Kept {
 }
 
 impl Bench {
-    /// Starts so many nodes in directories of their own, and returns when they serve.
+    /// Starts this many nodes in directories of their own, and returns when they serve.
     pub(crate) async fn start(nodes: usize) -> Self {
         let directory = tempfile::Builder::new().prefix("lograft-faults-").tempdir().expect("a directory");
         let data_dirs = (0..nodes).map(|node| directory.path().join(format!("n{}", node + 1))).collect();
@@ -55,8 +55,8 @@ impl Bench {
         Self::start_in(directory, data_dirs, &flags).await
     }
 
-    /// Starts a node in each of these directories, which need not be there yet, with these flags, and returns when they
-    /// serve. Logs go to `directory`, which is removed unless the test panics.
+    /// Starts a node in each of these directories, which need not exist yet, with these flags, and returns
+    /// when they serve. Logs go to `directory`, which is removed unless the test panics.
     pub(crate) async fn start_in(
         directory: tempfile::TempDir,
         data_dirs: Vec<PathBuf>,
@@ -83,13 +83,13 @@ impl Bench {
         Self { cluster, links, clock: Clock::start(), history: Vec::new(), kept }
     }
 
-    /// Where the logs are, and on a failure the history.
+    /// The directory of the logs and, after a failure, of the history.
     pub(crate) fn directory(&self) -> &Path {
         self.kept.path()
     }
 
-    /// Opens all links, lets frozen nodes go on and starts those that were ended; returns when all of them serve. Clients
-    /// may be at work meanwhile.
+    /// Opens all links, thaws frozen nodes and starts those that were killed; returns when all of them serve.
+    /// Clients may keep working meanwhile.
     pub(crate) async fn heal(&mut self) {
         self.links.heal();
         for node in &mut self.cluster.nodes {
@@ -100,8 +100,8 @@ impl Bench {
         self.cluster.ready().await;
     }
 
-    /// Reads what a workload wrote back through every node, once nobody writes and all nodes agree, and judges its
-    /// history.
+    /// Reads back through every node what a workload wrote, once all nodes agree, and judges its history. No
+    /// client may be writing.
     pub(crate) async fn settle(&mut self, name: &str, mut operations: Vec<Operation>) -> Verdict {
         self.cluster.converge().await;
         self.nobody_panicked();
@@ -116,7 +116,7 @@ impl Bench {
         verdict
     }
 
-    /// Reads everything back once more, and judges the history of the whole run.
+    /// Reads everything back again, and judges the history of the whole run.
     pub(crate) async fn conclude(&mut self) -> Verdict {
         self.cluster.converge().await;
         let read = self.read_back("", &self.history).await;
@@ -124,7 +124,7 @@ impl Bench {
         check(&self.history)
     }
 
-    /// One that did may have been killed before anybody noticed.
+    /// A node that panicked may have been killed before it was noticed.
     fn nobody_panicked(&self) {
         for node in &self.cluster.nodes {
             let log = std::fs::read_to_string(node.log_path()).expect("a log");

@@ -1,16 +1,18 @@
-//! Judges histories: is there an order of all operations that explains every answer and contradicts no clock?
+//! Judges histories: is there an order of all operations that explains every response and contradicts no
+//! clock?
 //!
-//! Each key is a register of its own, checked by the crate porcupine-rs. Beside that, three things that a search key by
-//! key cannot see: a revision names one write; the revisions in answers never go back, neither for what is linearizable
-//! anywhere nor for serializable reads within one life of a node; and an acknowledged write to a key that nobody else
-//! writes is found by whoever asks later, which is counted apart because it is the promise that matters most.
+//! Each key is a register of its own, checked by the crate porcupine-rs. Three more checks cover what a
+//! search per key cannot see. A revision names only one write. The revisions in responses never go back: not
+//! between linearizable responses anywhere, and not between serializable reads within one life of a node. And
+//! an acknowledged write to a key with no other write is found by every later linearizable read; this is
+//! counted apart, because it is the promise that matters most.
 //!
-//! Values are written once each, so a value tells which write left it. That makes unknown outcomes cheap: one whose value
-//! was seen has happened before it was seen first; one whose value was never seen explains nothing, and is left out. An
-//! unknown Delete stays open for ever.
+//! Each value is written only once, so a value identifies the write that left it. That makes unknown outcomes
+//! cheap. If the value of an unknown write was seen, the write happened before it was first seen; if it was
+//! never seen, the write explains nothing and is left out. An unknown Delete stays open forever.
 //!
-//! Caveats: refused writes are held to never being seen, by not being in the history at all. A failed condition that
-//! names a revision which nobody ever saw is not searched for.
+//! Caveats: refused writes are not in the history, so any sight of their values is a complaint. A failed
+//! condition that names a revision which no client ever saw is not searched for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,12 +21,12 @@ use porcupine_rs::{CheckResult, Model};
 
 use crate::history::{Ask, Found, Heard, Operation};
 
-/// A key whose search takes longer fails: an answer that nobody waits for is none.
+/// A key whose search takes longer than this fails.
 const SEARCH_TIME: Duration = Duration::from_secs(60);
-/// So many lines of a history are printed.
+/// The most lines of a history that are printed.
 const SHOWN: usize = 400;
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// Keys whose history was searched.
@@ -32,12 +34,12 @@ pub(crate) struct Verdict {
     pub(crate) complaints: Vec<Complaint>,
 }
 
-/// What cannot be.
+/// Something that cannot happen in a correct cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Complaint {
     pub(crate) kind: Kind,
     pub(crate) key: String,
-    /// For people: why, and the operations.
+    /// For people: the reason, and the operations.
     pub(crate) text: String,
 }
 
@@ -49,7 +51,7 @@ pub(crate) enum Kind {
     NotLinearizable,
     /// The search did not end in time.
     Undecided,
-    /// A revision is older than one that was heard before.
+    /// A revision is older than one received before.
     BackInTime,
     /// A revision names two writes.
     Revision,
@@ -61,7 +63,7 @@ impl Verdict {
     }
 }
 
-/// Judges a whole history, whatever keys it is about.
+/// Judges a whole history of any keys.
 pub(crate) fn check(operations: &[Operation]) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in operations {
@@ -101,21 +103,21 @@ fn complaint(kind: Kind, key: &str, why: &str, operations: &[&Operation]) -> Com
 // ---------------------------------------------------------------------------------------------------------------------
 // One key: a register.
 
-/// What a key holds, as a number that stands for its value; `None`: it is not there.
+/// What a key holds, as a number that stands for its value; `None` if the key does not exist.
 type State = Option<u32>;
 
-/// One operation, as the register sees it.
+/// An operation, as the register sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {
-    /// It happened when the register was like this.
+    /// The state before it; `None`: any.
     needs: Option<State>,
-    /// It left this; `None`: what was there.
+    /// The state after it; `None`: unchanged.
     leaves: Option<State>,
-    /// It may have had no effect, and nobody would know.
+    /// It may have had no effect without any client knowing.
     may_miss: bool,
 }
 
-/// A register with conditions, absence included.
+/// A register with conditional writes, including the condition that the key does not exist.
 #[derive(Clone, Debug)]
 struct RegisterModel;
 
@@ -139,9 +141,9 @@ impl Model for RegisterModel {
 /// A key's history, in the checker's terms.
 struct Register {
     history: Vec<porcupine_rs::Operation<RegisterModel>>,
-    /// Which value each revision stored, as far as somebody heard.
+    /// The value that each revision stored, as far as clients learned it.
     values: BTreeMap<u64, String>,
-    /// Revisions that stored two values, and values that were stored twice.
+    /// Revisions that stored two values, and values stored twice.
     misnamed: Vec<String>,
     numbers: BTreeMap<String, u32>,
 }
@@ -167,7 +169,8 @@ impl Register {
                 seen.entry(state).or_default().push((operation.asked_at, operation.heard_at));
             }
         }
-        // An unknown Set that asks for absence, and has happened, needs whoever made it so: an unknown Delete, perhaps.
+        // An unknown Set that requires absence and has happened needs something that removed the key: perhaps
+        // an unknown Delete.
         for operation in operations.iter().filter(|operation| operation.is_unknown()) {
             let Ask::Set { value, only_if: Some(0) } = &operation.ask else { continue };
             if seen.contains_key(&register.number(value)) {
@@ -183,7 +186,7 @@ impl Register {
         register
     }
 
-    /// Takes note of which revision stored which value.
+    /// Records which revision stored which value.
     fn learn(&mut self, operation: &Operation) {
         if let Heard::Got { found: Some((value, revision)), .. }
         | Heard::Applied { replaced: Some((value, revision)), .. } = &operation.heard
@@ -212,7 +215,7 @@ impl Register {
         found.as_ref().and_then(|(value, _)| self.number(value))
     }
 
-    /// What a revision stored; `None`: nobody ever heard.
+    /// What a revision stored; `None` if no client learned it.
     fn state_at(&mut self, revision: u64) -> Option<State> {
         if revision == 0 {
             return Some(None);
@@ -221,7 +224,7 @@ impl Register {
         Some(self.number(&value))
     }
 
-    /// An operation whose outcome is known; `None`: it says nothing here.
+    /// An operation with a known outcome; `None` if it says nothing about the register.
     fn known(&mut self, operation: &Operation) -> Option<Step> {
         let certain = |needs, leaves| Some(Step { needs: Some(needs), leaves, may_miss: false });
         match (&operation.ask, &operation.heard) {
@@ -237,7 +240,7 @@ impl Register {
         }
     }
 
-    /// A write without an outcome, if it explains anything.
+    /// A write with an unknown outcome, if it explains anything.
     fn unknown(
         &mut self,
         operation: &Operation,
@@ -256,7 +259,8 @@ impl Register {
         if leaves.is_some() {
             let first_heard = seen.iter().map(|(_, heard_at)| *heard_at).min()?;
             let step = Step { needs, leaves: Some(leaves), may_miss: false };
-            // One that was seen before it was asked cannot be explained: whatever it returns, it comes too late.
+            // If its value was seen before it was sent, nothing can explain that: the operation comes too
+            // late in any case.
             return Some(entry(operation, first_heard.max(operation.asked_at), step));
         }
         let explains = seen.iter().any(|(_, heard_at)| *heard_at >= operation.asked_at);
@@ -276,12 +280,12 @@ fn search(key: &str, operations: &[&Operation], register: &Register) -> Option<C
             Some(complaint(Kind::NotLinearizable, key, "no order explains this history", operations))
         }
         CheckResult::Unknown => {
-            Some(complaint(Kind::Undecided, key, "the search for an order did not end", operations))
+            Some(complaint(Kind::Undecided, key, "the search for an order took too long", operations))
         }
     }
 }
 
-/// An acknowledged Set that is the only write of its key must be found by every linearizable read that is asked later.
+/// An acknowledged Set that is the only write of its key must be found by every later linearizable read.
 fn lost(key: &str, operations: &[&Operation]) -> Option<Complaint> {
     let mut writes = operations.iter().filter(|operation| operation.is_write() && operation.counts());
     let (write, None) = (writes.next()?, writes.next()) else { return None };
@@ -295,15 +299,15 @@ fn lost(key: &str, operations: &[&Operation]) -> Option<Complaint> {
     missed.then(|| complaint(Kind::Lost, key, "an acknowledged write was lost", operations))
 }
 
-/// A read from the map at some revision must not show less than the writes that are known up to that revision. It holds
-/// for serializable reads too.
+/// A read at some revision must show at least the writes that are known up to that revision. This holds for
+/// serializable reads, too.
 fn stale_for_their_revision(key: &str, operations: &[&Operation], register: &Register) -> Option<Complaint> {
     let deleted = operations.iter().filter_map(|operation| match (&operation.ask, &operation.heard) {
         (Ask::Delete { .. }, Heard::Applied { replaced: Some(_), revision }) => Some(*revision),
         _ => None,
     });
     let writes: BTreeSet<u64> = register.values.keys().copied().chain(deleted).collect();
-    // A Delete of which nobody heard has no revision that is known.
+    // If no client received the response of a Delete, its revision is not known.
     let may_be_deleted = operations.iter().any(|operation| {
         matches!((&operation.ask, &operation.heard), (Ask::Delete { .. }, Heard::Unknown { .. }))
     });
@@ -314,7 +318,7 @@ fn stale_for_their_revision(key: &str, operations: &[&Operation], register: &Reg
             Some((_, mod_revision)) => *mod_revision == newest,
             None => may_be_deleted || !register.values.contains_key(&newest),
         };
-        let why = format!("an answer at revision {revision} does not fit the write at {newest}");
+        let why = format!("a response at revision {revision} does not match the write at {newest}");
         (!fits).then(|| complaint(Kind::BackInTime, key, &why, &[*operation]))
     })
 }
@@ -322,7 +326,7 @@ fn stale_for_their_revision(key: &str, operations: &[&Operation], register: &Reg
 // ---------------------------------------------------------------------------------------------------------------------
 // All keys: revisions.
 
-/// The revision of an effective write is its own.
+/// The revision of an effective write, which no other write may have.
 fn own_revision(operation: &Operation) -> Option<u64> {
     match (&operation.ask, &operation.heard) {
         (Ask::Set { .. }, Heard::Applied { revision, .. })
@@ -344,7 +348,7 @@ fn revisions_that_name_two_writes(operations: &[Operation]) -> Vec<Complaint> {
     complaints
 }
 
-/// What is linearizable is answered at a revision that is no older than any that was heard before it was asked.
+/// A linearizable response has a revision no older than any received before its request was sent.
 fn linearizable_answers_from_the_past(operations: &[Operation]) -> Option<Complaint> {
     let linearizable = operations.iter().filter_map(|operation| match (&operation.ask, &operation.heard) {
         (Ask::Get { serializable: true }, _) => None,
@@ -354,7 +358,8 @@ fn linearizable_answers_from_the_past(operations: &[Operation]) -> Option<Compla
     went_back(linearizable.collect(), "anywhere")
 }
 
-/// Within one life of a node its map only goes forward. A write's answer is not read from the map of the node asked.
+/// Within one life of a node its map only advances. The response to a write is not read from the map of the
+/// node asked.
 fn reads_that_went_back(operations: &[Operation]) -> Vec<Complaint> {
     let mut lives: BTreeMap<(usize, u64), Vec<(&Operation, u64)>> = BTreeMap::new();
     for operation in operations {
@@ -379,7 +384,7 @@ fn went_back(answers: Vec<(&Operation, u64)>, scope: &str) -> Option<Complaint> 
             }
         }
         if let Some((earlier, newest)) = newest.filter(|(_, newest)| *newest > revision) {
-            let why = format!("an answer at revision {revision}, when {newest} had been heard of {scope}");
+            let why = format!("a response at revision {revision}, although {newest} had been seen {scope}");
             return Some(complaint(Kind::BackInTime, &operation.key, &why, &[earlier, operation]));
         }
     }

@@ -1,4 +1,4 @@
-//! The checker can fail: histories that cannot be, each with what it must say.
+//! The checker can fail: impossible histories, each with the complaint it must cause.
 
 use crate::check::{Kind, check};
 use crate::history::{Ask, Found, Heard, Operation};
@@ -49,7 +49,7 @@ fn kinds(operations: &[Operation]) -> Vec<Kind> {
 fn what_happened_in_some_order_is_linearizable() {
     let history = [
         set((0, 10), "a", None, 2),
-        // Beside each other: the second came first.
+        // Concurrent: the second came first.
         set((20, 90), "b", found("c", 3), 4),
         set((30, 80), "c", found("a", 2), 3),
         get((85, 95), found("b", 4), 4),
@@ -92,7 +92,7 @@ fn an_unknown_write_may_have_happened_or_not() {
     let maybe = unknown_set((20, 30), "b");
     assert_eq!(kinds(&[begin.clone(), maybe.clone(), get((40, 50), found("a", 2), 2)]), []);
     assert_eq!(kinds(&[begin.clone(), maybe.clone(), get((40, 50), found("b", 3), 3)]), []);
-    // It may happen late, but not be undone.
+    // It may happen late, but it must not be undone.
     let late =
         [begin.clone(), maybe.clone(), get((40, 50), found("a", 2), 2), get((60, 70), found("b", 3), 3)];
     assert_eq!(kinds(&late), []);

@@ -1,4 +1,4 @@
-//! How clients ask a node: over gRPC with the client of the command line, and over HTTP as curl would.
+//! How clients reach a node: over gRPC with the client of the command line, and over HTTP as curl would.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::history::{Ask, Found, Heard};
 
-/// A way into one node. A connection is kept until something goes wrong on it.
+/// A way into one node. A connection is kept until it fails.
 pub(crate) enum Door {
     Grpc(Client),
     Http(Http),
 }
 
 impl Door {
-    /// Over gRPC; nothing is waited for longer than `deadline`.
+    /// Over gRPC; nothing waits longer than `deadline`.
     pub(crate) fn grpc(client_port: u16, deadline: Duration) -> Self {
         let options = Options {
             endpoints: vec![format!("127.0.0.1:{client_port}")],
@@ -30,7 +30,7 @@ impl Door {
         Self::Grpc(Client::new(&options).expect("an address"))
     }
 
-    /// Over HTTP; nothing is waited for longer than `deadline`.
+    /// Over HTTP; nothing waits longer than `deadline`.
     pub(crate) fn http(client_port: u16, deadline: Duration) -> Self {
         Self::Http(Http { client_port, deadline, connection: None })
     }
@@ -42,7 +42,7 @@ impl Door {
         }
     }
 
-    /// Asks once, and says what is certain.
+    /// Sends one request and returns what is certain about it.
     pub(crate) async fn ask(&mut self, key: &str, ask: &Ask) -> Heard {
         match self {
             Self::Grpc(client) => ask_grpc(client, key, ask).await,
@@ -68,7 +68,7 @@ async fn ask_grpc(client: &Client, key: &str, ask: &Ask) -> Heard {
             let answer =
                 client.delete(v1::DeleteRequest { key, if_mod_revision: only_if, prev_kv: true }).await;
             answer.map(|done| {
-                assert_eq!(done.deleted, u64::from(done.prev_kv.is_some()), "an answer contradicts itself");
+                assert_eq!(done.deleted, u64::from(done.prev_kv.is_some()), "a response contradicts itself");
                 Heard::Applied { replaced: found(done.prev_kv), revision: revision(done.header) }
             })
         }
@@ -77,7 +77,7 @@ async fn ask_grpc(client: &Client, key: &str, ask: &Ask) -> Heard {
         Error::ConditionFailed { found, .. } => Heard::Mismatch { found },
         Error::BadConnection(why) | Error::Failed(why) => Heard::Refused { why },
         Error::UnknownOutcome(why) => Heard::Unknown { why },
-        Error::Invalid(why) => panic!("a request of the test is invalid: {why}"),
+        Error::Invalid(why) => panic!("the test sent an invalid request: {why}"),
     })
 }
 
@@ -86,17 +86,17 @@ fn found(kv: Option<v1::KeyValue>) -> Found {
 }
 
 fn revision(header: Option<v1::Header>) -> u64 {
-    header.expect("each answer has a header").revision
+    header.expect("each response has a header").revision
 }
 
-/// HTTP/1.1 by hand, on one connection.
+/// A hand-written HTTP/1.1 client with one connection.
 pub(crate) struct Http {
     client_port: u16,
     deadline: Duration,
     connection: Option<TcpStream>,
 }
 
-/// An answer of HTTP.
+/// An HTTP response.
 struct Answer {
     status: u16,
     headers: BTreeMap<String, String>,
@@ -122,7 +122,7 @@ impl Http {
                 Err(error) => return Heard::Refused { why: error.to_string() },
             }
         }
-        let mut connection = self.connection.take().expect("it was made");
+        let mut connection = self.connection.take().expect("the connection was made");
         let exchanged = timeout(self.deadline, exchange(&mut connection, &request)).await;
         match exchanged.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(answer) => {
@@ -159,7 +159,7 @@ async fn exchange(connection: &mut TcpStream, request: &str) -> io::Result<Answe
     while bytes.len() < head_bytes + body_bytes {
         more(connection, &mut bytes).await?;
     }
-    assert_eq!(bytes.len(), head_bytes + body_bytes, "more than one answer came");
+    assert_eq!(bytes.len(), head_bytes + body_bytes, "more than one response came");
     let body = String::from_utf8(bytes.split_off(head_bytes)).expect("values are text");
     Ok(Answer { status, headers, body })
 }
@@ -193,7 +193,7 @@ impl Answer {
             (Ask::Set { .. } | Ask::Delete { .. }, 412) => {
                 Heard::Mismatch { found: self.number("lograft-found-mod-revision") }
             }
-            (_, 400) => panic!("a request of the test is invalid: {}", self.body),
+            (_, 400) => panic!("the test sent an invalid request: {}", self.body),
             (Ask::Get { .. }, _) => Heard::Refused { why: self.body },
             _ if self.headers.get("lograft-outcome").is_some_and(|outcome| outcome == "not-applied") => {
                 Heard::Refused { why: self.body }

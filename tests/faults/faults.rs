@@ -1,4 +1,4 @@
-//! What is done to a running cluster. Each fault leaves the mess to whoever heals.
+//! The faults of a running cluster. A fault leaves the repair to [`Bench::heal`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use crate::bench::Bench;
 use crate::links::Gate;
 use crate::support::{PATIENCE, pause};
 
-/// How long links stay cut and nodes frozen, in milliseconds. Nodes wait 1000 to 1500 for a leader before they elect
-/// another.
+/// How long links stay cut and nodes frozen, in milliseconds. Nodes wait 1000 to 1500 ms for a leader before
+/// they elect another.
 const LENGTH_MS: (u64, u64) = (1800, 3200);
-/// How long a fault goes on when another leader was elected, in milliseconds: the old one must not serve meanwhile.
+/// How long a fault lasts after another leader was elected, in milliseconds: the old one must not serve
+/// meanwhile.
 const DEPOSED_MS: (u64, u64) = (300, 1500);
-/// How long a killed node stays away, in milliseconds: from less than an election to more than one.
+/// How long a killed node stays down, in milliseconds: from less than an election to more than one.
 const AWAY_MS: (u64, u64) = (50, 2500);
-/// How long a link that flaps, or one step of a mixture, stays as it is, in milliseconds.
+/// How long a flapping link, or one step of a mixture, keeps its state, in milliseconds.
 const STEP_MS: (u64, u64) = (100, 900);
 
 /// A kind of fault.
@@ -39,7 +40,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// All of them, so that the first few differ most.
+    /// All of them, ordered so that the first few differ most.
     pub(crate) const ALL: [Self; 12] = [
         Self::KillLeader,
         Self::DeafenLeader,
@@ -55,7 +56,7 @@ impl Fault {
         Self::KillFollower,
     ];
 
-    /// For people.
+    /// The name to print.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::KillLeader => "leader killed",
@@ -73,7 +74,7 @@ impl Fault {
         }
     }
 
-    /// Strikes, and returns when it has lasted long enough. Says what was done.
+    /// Strikes, and returns when the fault has lasted long enough. Returns what was done.
     pub(crate) async fn strike(self, bench: &mut Bench, chance: &mut Chance) -> String {
         let leader = bench.cluster.leader().await;
         let nodes = bench.cluster.nodes.len();
@@ -122,7 +123,7 @@ impl Fault {
                 format!("{gate:?}, {}", deposed(bench, leader, chance).await)
             }
             Self::SplitMajority => {
-                // With three nodes the leader is alone, with five it keeps one.
+                // With three nodes the leader is alone; with five it keeps one follower.
                 let minority: Vec<usize> =
                     std::iter::once(leader).chain(others).take(nodes.div_ceil(2) - 1).collect();
                 bench.links.part(&minority, gate);
@@ -141,15 +142,15 @@ impl Fault {
     }
 }
 
-/// Lets a fault last. Says how long.
+/// Lets a fault last, and returns how long.
 async fn lasts(chance: &mut Chance, (low, high): (u64, u64)) -> String {
     let length_ms = chance.between(low, high);
     sleep(Duration::from_millis(length_ms)).await;
     format!("{length_ms} ms")
 }
 
-/// Waits until the others have elected a leader, as they must: the cut, the stop or the end of the old one is real only
-/// if they do.
+/// Waits until the others have elected a leader: only then is the old one's cut, freeze or end known to be
+/// real.
 async fn deposed(bench: &Bench, old: usize, chance: &mut Chance) -> String {
     let begun = Instant::now();
     loop {
@@ -163,7 +164,7 @@ async fn deposed(bench: &Bench, old: usize, chance: &mut Chance) -> String {
                 );
             }
         }
-        assert!(begun.elapsed() < PATIENCE, "nobody takes the place of n{}", old + 1);
+        assert!(begun.elapsed() < PATIENCE, "no node takes over from n{}", old + 1);
         pause().await;
     }
 }
@@ -182,7 +183,7 @@ async fn restart_all(bench: &mut Bench, chance: &mut Chance) -> String {
     names.join(", ")
 }
 
-/// A third of the links gets another gate.
+/// Sets a third of the gates to random states.
 fn draw_gates(bench: &Bench, chance: &mut Chance) {
     let nodes = bench.cluster.nodes.len();
     for from in 0..nodes {
@@ -194,7 +195,7 @@ fn draw_gates(bench: &Bench, chance: &mut Chance) {
     }
 }
 
-/// Several things, one on top of another.
+/// Several faults, one on top of another.
 async fn mix(bench: &mut Bench, chance: &mut Chance) -> String {
     let (mut done, mut frozen) = (Vec::new(), BTreeSet::new());
     for _ in 0..chance.between(4, 8) {
@@ -218,11 +219,11 @@ async fn mix(bench: &mut Bench, chance: &mut Chance) -> String {
             1 if node.is_started() => {
                 frozen.remove(&place);
                 node.thaw();
-                format!("{name} let go")
+                format!("{name} thawed")
             }
             2 => {
                 bench.links.part(&[place], chance.pick(&[Gate::Pass, Gate::Hold, Gate::Cut]));
-                format!("{name} parted")
+                format!("gates of {name} set")
             }
             _ => {
                 draw_gates(bench, chance);

@@ -1,4 +1,4 @@
-//! The gates between nodes do what rounds rely on: each direction of a connection by itself, whoever dialled.
+//! The gates between nodes do what rounds rely on: each governs one direction, whichever node dialled.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::links::{Gate, Links};
 
-/// What a node sends first on a connection: a preface, an empty frame of settings, and one that holds its handshake.
+/// The first bytes from a node: a preface, an empty settings frame, and a data frame with its handshake.
 fn handshake(name: &str, id: u64) -> Vec<u8> {
     let hello = HandshakeRequest { from: id, name: name.to_owned(), ..HandshakeRequest::default() };
     let hello = hello.encode_to_vec();
@@ -22,7 +22,7 @@ fn handshake(name: &str, id: u64) -> Vec<u8> {
     bytes
 }
 
-/// A connection from n1 to n2, both ends in the hands of the test.
+/// A connection from n1 to n2, with both ends held by the test.
 async fn connected() -> (Links, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -33,7 +33,7 @@ async fn connected() -> (Links, TcpStream, TcpStream) {
     let (mut reached, _) = listener.accept().await.expect("a connection");
     let mut heard = vec![0; handshake.len()];
     reached.read_exact(&mut heard).await.expect("it arrives");
-    assert_eq!(heard, handshake, "nothing is added, nothing is left out");
+    assert_eq!(heard, handshake, "the bytes arrive unchanged");
     (links, dialler, reached)
 }
 
@@ -79,7 +79,7 @@ async fn a_held_gate_hides_the_end_of_a_connection() {
     arrives(&mut reached, &mut dialler, b"still there").await;
     nothing_for(&reached);
     links.heal();
-    assert_eq!(reached.read(&mut [0]).await.expect("an end in order"), 0);
+    assert_eq!(reached.read(&mut [0]).await.expect("an orderly end"), 0);
 }
 
 #[tokio::test]

@@ -1,46 +1,48 @@
-//! What clients asked, what they heard, and when.
+//! What clients asked, what they were answered, and when.
 
 use std::fmt;
 use std::time::Instant;
 
-/// A value and the revision of the Set that stored it; `None`: there is no such key.
+/// A value and the revision of the Set that stored it; `None` if there is no such key.
 pub(crate) type Found = Option<(String, u64)>;
 
-/// What a client asks of one key.
+/// A request for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Reads.
     Get { serializable: bool },
-    /// Stores a value that no other request stores. Only if the key's mod_revision is `only_if`; 0: if it is not there.
+    /// Stores a value that no other request stores, if the key's mod_revision is `only_if`. 0 means: if it
+    /// does not exist.
     Set { value: String, only_if: Option<u64> },
-    /// Removes, under the same kind of condition.
+    /// Removes the key, with the same kind of condition.
     Delete { only_if: Option<u64> },
 }
 
-/// What a client heard.
+/// What a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// A read's answer, and the revision of the map that it was read from.
+    /// The result of a read, and the revision of the map that it was read from.
     Got { found: Found, revision: u64 },
-    /// The write was applied and replaced this. The revision is its own; of a Delete without effect, that of the map.
+    /// The write was applied and replaced this. The revision is its own, or that of the map for a Delete
+    /// without effect.
     Applied { replaced: Found, revision: u64 },
-    /// The condition did not hold, for the key had this mod_revision; 0: there was no such key.
+    /// The condition did not hold, because the key had this mod_revision; 0: there was no such key.
     Mismatch { found: u64 },
-    /// For certain not done. Of a read: no answer.
+    /// Certainly not done. For a read: no response.
     Refused { why: String },
-    /// A write that may or may not have happened, or still happen.
+    /// A write that may have happened, or may happen later, or never.
     Unknown { why: String },
 }
 
-/// One request of one client, and what became of it.
+/// One request of one client, and its outcome.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub(crate) client: usize,
     /// The node that was asked, counted from 0.
     pub(crate) node: usize,
-    /// Which start of that node answered; `None`: it was started again meanwhile.
+    /// The life of that node that responded; `None` if it was restarted meanwhile.
     pub(crate) life: Option<u64>,
-    /// How it was asked: "gRPC", "HTTP" or "List".
+    /// The way it was sent: "gRPC", "HTTP" or "List".
     pub(crate) by: &'static str,
     pub(crate) key: String,
     pub(crate) ask: Ask,
@@ -56,7 +58,7 @@ impl Operation {
         !matches!(self.ask, Ask::Get { .. })
     }
 
-    /// Whether a node took it: it was answered, or nobody knows.
+    /// Whether it may have reached the node: it was answered, or its outcome is unknown.
     pub(crate) fn counts(&self) -> bool {
         !matches!(self.heard, Heard::Refused { .. })
     }
@@ -102,12 +104,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Values are filled up to various sizes; what tells them apart stands in front.
+/// Values are padded to various sizes; their beginning identifies them.
 fn short(value: &str) -> &str {
     value.trim_end_matches('~')
 }
 
-/// The one clock of a run.
+/// The only clock of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(Instant);
 

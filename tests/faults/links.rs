@@ -1,14 +1,15 @@
 //! The links between nodes, each of which can be held or cut in one direction.
 //!
-//! Every node is advertised under the port of a proxy, so every connection between two nodes passes this process. Who
-//! dialled tells the first message on the connection: each of the peers' requests names its sender. The gate from A to B
-//! then governs all bytes from A to B: requests on connections that A made, answers on connections that B made.
+//! Every node advertises the port of a proxy, so every connection between two nodes passes through this
+//! process. The first message on a connection tells who dialled, because each peer request names its sender.
+//! The gate from A to B then governs all bytes from A to B: requests on connections that A made, responses on
+//! connections that B made.
 //!
-//! A held gate is a cable pulled out: nothing arrives, nobody is told, and what was on its way arrives when the gate opens
-//! if the connection still stands. A cut one resets connections and refuses new ones, in both directions, because no
-//! connection can live on in one.
+//! A held gate is an unplugged cable: nothing arrives, no node is told, and what was in flight arrives when
+//! the gate opens if the connection still exists. A cut gate resets connections and refuses new ones in both
+//! directions, because no connection can live with only one.
 //!
-//! Caveat: a held gate still takes connections, as no packet filter would; what is said on them goes nowhere.
+//! Caveat: a held gate still accepts connections, unlike a packet filter; what is sent on them goes nowhere.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,14 +24,14 @@ use tokio::task::JoinSet;
 
 use crate::support::free_ports;
 
-/// What one direction of a connection reads at a time.
+/// The most bytes that one direction of a connection reads at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// What happens to bytes on their way from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     Pass,
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives, and no node is told.
     Hold,
     /// Connections are reset.
     Cut,
@@ -39,24 +40,24 @@ pub(crate) enum Gate {
 /// All links of a cluster.
 pub(crate) struct Links {
     gates: Arc<Gates>,
-    /// Under which the nodes are advertised.
+    /// The ports that the nodes advertise.
     pub(crate) ports: Vec<u16>,
-    /// Ends the proxies with itself.
+    /// Dropping the set ends the proxies.
     _proxies: JoinSet<()>,
 }
 
-/// A gate as whoever sets it sees it.
+/// Sets a gate.
 type Switch = watch::Sender<Gate>;
 
 struct Gates {
     nodes: usize,
-    /// The gate from A to B stands at A times the number of nodes, plus B.
+    /// The gate from A to B is at A times the number of nodes, plus B.
     gates: Vec<Switch>,
-    /// The places of nodes by their ids, as they introduced themselves.
+    /// The positions of nodes by their IDs, from their handshakes.
     places: Mutex<BTreeMap<u64, usize>>,
 }
 
-/// What every message between peers begins with, and what a handshake adds.
+/// The common beginning of every message between peers, and what a handshake adds.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Sender {
     #[prost(uint64, tag = "2")]
@@ -64,7 +65,7 @@ struct Sender {
 }
 
 impl Links {
-    /// Proxies in front of nodes that listen on these ports.
+    /// Starts proxies for nodes that listen on these ports.
     pub(crate) async fn start(peer_ports: &[u16]) -> Self {
         let nodes = peer_ports.len();
         let gates = (0..nodes * nodes).map(|_| watch::Sender::new(Gate::Pass)).collect();
@@ -83,7 +84,7 @@ impl Links {
         self.gates.of(from, to).send_replace(gate);
     }
 
-    /// Sets all gates between the nodes inside and those outside, in both directions.
+    /// Sets all gates between the nodes in `inside` and the others, in both directions.
     pub(crate) fn part(&self, inside: &[usize], gate: Gate) {
         for from in 0..self.gates.nodes {
             for to in 0..self.gates.nodes {
@@ -107,7 +108,7 @@ impl Gates {
         &self.gates[from * self.nodes + to]
     }
 
-    /// Who sent this; `None`: it says nothing about it yet.
+    /// The sender of these bytes; `None` if they do not name it yet.
     fn sender(&self, bytes: &[u8]) -> Option<usize> {
         let message = first_message(bytes)?;
         let from = Sender::decode(message).ok()?.from;
@@ -131,7 +132,7 @@ async fn accept(gates: Arc<Gates>, listener: TcpListener, to: usize, peer_port: 
     }
 }
 
-/// One connection, from the first byte to the last. How it ends is for its two ends to see.
+/// Carries one connection from the first byte to the last. Its two ends see how it ends.
 async fn carry(gates: Arc<Gates>, mut dialled: TcpStream, to: usize, peer_port: u16) {
     let mut bytes = Vec::new();
     let from = loop {
@@ -145,12 +146,12 @@ async fn carry(gates: Arc<Gates>, mut dialled: TcpStream, to: usize, peer_port: 
     let (there, back) = (gates.of(from, to), gates.of(to, from));
     let connected = tokio::select! {
         connected = dial(peer_port, there, back) => connected,
-        // Whoever gives up before the other end was reached leaves nothing behind there.
+        // A dialler that gives up before the other end is reached leaves nothing there.
         () = gives_up(&mut dialled, &mut bytes) => return,
         () = is_cut(there, back) => return reset(&dialled),
     };
     let Ok(mut reached) = connected else { return reset(&dialled) };
-    // A connection that carries heartbeats must not wait for more to send.
+    // Heartbeats must not wait for more data to send.
     let _ = (dialled.set_nodelay(true), reached.set_nodelay(true));
     let carried = async {
         let (from_dialler, to_dialler) = dialled.split();
@@ -171,15 +172,15 @@ async fn carry(gates: Arc<Gates>, mut dialled: TcpStream, to: usize, peer_port: 
     }
 }
 
-/// Connects once both gates are open: an answer to the first packet has to come back.
+/// Connects once both gates are open, because the response to the first packet must come back.
 async fn dial(peer_port: u16, there: &Switch, back: &Switch) -> io::Result<TcpStream> {
     open(there).await;
     open(back).await;
     TcpStream::connect(("127.0.0.1", peer_port)).await
 }
 
-/// Carries bytes in one direction while its gate is open. What an end of the connection is told, by its other end or by
-/// its system, passes the gate as well.
+/// Carries bytes in one direction while its gate is open. The end of a connection and its errors pass the
+/// gate, too.
 async fn pump(
     mut source: ReadHalf<'_>,
     mut sink: WriteHalf<'_>,
@@ -218,14 +219,14 @@ async fn is_cut(there: &Switch, back: &Switch) {
     }
 }
 
-/// Makes the end of a connection a reset.
+/// Makes the end of this connection a reset.
 fn reset(connection: &TcpStream) {
-    // It may be gone already.
+    // It may be closed already.
     let _ = connection.set_zero_linger();
 }
 
-/// The first message of gRPC on an HTTP/2 connection, as far as a client has sent it: what frames of data carry, behind
-/// a byte for compression and four for the length.
+/// The first gRPC message on an HTTP/2 connection, as far as the client has sent it: the content of data
+/// frames, after one byte for compression and four for the length.
 fn first_message(bytes: &[u8]) -> Option<&[u8]> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const HEADER_BYTES: usize = 9;

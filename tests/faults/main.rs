@@ -1,5 +1,5 @@
-//! Real processes, real faults: nodes killed, frozen, restarted and cut off from each other in one direction or both,
-//! under clients whose histories are judged by a checker that is not ours.
+//! Real processes, real faults: nodes are killed, frozen, restarted and cut off from each other in one
+//! direction or both, while clients work. A checker that is not ours judges the clients' histories.
 //!
 //! ```text
 //! cargo test --test faults                                                   a few rounds
@@ -8,9 +8,9 @@
 //! LOGRAFT_FAULT_SEED=7 cargo test --test faults                              another plan
 //! ```
 //!
-//! A round lets clients work, strikes, lets them work while the cluster heals, and then demands that all nodes agree,
-//! show the same hash, and still hold every acknowledged write. The plan (which fault when, on whom, for how long, who
-//! asks what) follows from the seed; what the processes make of it does not.
+//! In a round, clients work, a fault strikes, and they keep working while the cluster heals. Then all nodes
+//! must agree, show the same hash, and still hold every acknowledged write. The plan (which fault, when, on
+//! which node, for how long, and the requests) follows from the seed; how the processes react does not.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -33,5 +33,5 @@ use std::str::FromStr;
 /// A number from the environment.
 fn setting<N: FromStr>(name: &str) -> Option<N> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: give a number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: set it to a number")))
 }

@@ -10,18 +10,18 @@ use crate::setting;
 use crate::workload::{Plan, Workload};
 
 const CLIENTS: usize = 16;
-/// Operations before a fault strikes: it must strike a cluster at work.
+/// Operations before a fault strikes, so that it strikes a cluster at work.
 const BEFORE: u64 = 300;
-/// Operations that each node takes once all is healed.
+/// Operations that each node must take after all is healed.
 const AFTER: u64 = 50;
 
 /// What to play.
 struct Settings {
     seed: u64,
     rounds: usize,
-    /// The sizes of the clusters, one after another; they share the rounds.
+    /// The sizes of the clusters, which share the rounds and run one after another.
     sizes: Vec<usize>,
-    /// Operations in all, at least.
+    /// The least number of operations in total.
     operations: u64,
 }
 
@@ -32,7 +32,7 @@ impl Settings {
             Err(_) | Ok("3") => vec![3],
             Ok("5") => vec![5],
             Ok("both") => vec![3, 5],
-            Ok(other) => panic!("LOGRAFT_FAULT_NODES is {other:?}: give 3, 5 or both"),
+            Ok(other) => panic!("LOGRAFT_FAULT_NODES is {other:?}: set it to 3, 5 or both"),
         };
         Self {
             seed: setting("LOGRAFT_FAULT_SEED").unwrap_or(1),
@@ -43,7 +43,7 @@ impl Settings {
     }
 }
 
-/// What a run counted.
+/// The totals of a run.
 #[derive(Debug, Default)]
 struct Tally {
     rounds: usize,
@@ -118,13 +118,13 @@ async fn round(settings: &Settings, bench: &mut Bench, tally: &mut Tally) {
     judge(settings, bench, &format!("round {number} ({})", fault.name()), &verdict);
 }
 
-/// Ends the run if anything is wrong, with all that is known about it.
+/// Ends the run if anything is wrong, and prints all that is known about it.
 fn judge(settings: &Settings, bench: &Bench, what: &str, verdict: &Verdict) {
     if verdict.complaints.is_empty() {
         return;
     }
     let history: String = bench.history.iter().map(|operation| format!("{operation}\n")).collect();
-    std::fs::write(bench.directory().join("history.txt"), history).expect("there is room for the history");
+    std::fs::write(bench.directory().join("history.txt"), history).expect("there is space for the history");
     for complaint in &verdict.complaints {
         eprintln!("{:?}: {}", complaint.kind, complaint.text);
     }

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use crate::history::{Ask, Clock, Heard, Operation};
 use crate::support::{Cluster, PATIENCE, pause};
 
-/// An attempt at a page may take so long: the cluster is whole.
+/// The longest attempt at one page: the cluster is healthy.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The client number of whoever sweeps.
+/// The client number of the sweeper.
 pub(crate) const SWEEPER: usize = 999;
 
-/// Reads all keys that begin with `prefix` through a node. A List is a linearizable read of each key in its pages, and of
-/// those of `asked_for` that its pages leave out.
+/// Reads all keys that begin with `prefix` through a node. A List is a linearizable read of each key in its
+/// pages, and of each key of `asked_for` that its pages leave out.
 pub(crate) async fn sweep(
     cluster: &Cluster,
     node: usize,
@@ -44,7 +44,7 @@ pub(crate) async fn sweep(
             let asked_at = clock.now();
             match client.list(request.clone()).await {
                 Ok(page) => break (asked_at, page),
-                // On a busy machine a leader may lose its place without any fault.
+                // On a busy machine a leader may be replaced without any fault.
                 Err(error) => {
                     let node = &cluster.nodes[node];
                     assert!(begun.elapsed() < PATIENCE, "{}: {error}\n{}", node.name, node.log_tail());
@@ -53,7 +53,7 @@ pub(crate) async fn sweep(
             }
         };
         let heard_at = clock.now();
-        let revision = page.header.expect("each answer has a header").revision;
+        let revision = page.header.expect("each response has a header").revision;
         let read = |key: String, found| Operation {
             client: SWEEPER,
             node,

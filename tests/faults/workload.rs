@@ -1,8 +1,8 @@
-//! Clients that write and read through every node at once, and remember what they heard.
+//! Clients that write and read through every node at once, and record what they receive.
 //!
-//! A workload has a name; its keys begin with it, so that the history of a key is short: keys that one client sets once,
-//! keys that many share, a few hot ones. A few keys outlive the workload, so that histories also reach over all faults of
-//! a run.
+//! A workload has a name, and its keys begin with it, so that the history of each key is short. There are
+//! keys that one client sets once, keys that many share, and a few hot ones. A few keys outlive the workload,
+//! so that some histories span all faults of a run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,17 +20,18 @@ use crate::support::{Cluster, PATIENCE, pause};
 const SHARED_KEYS: u64 = 200;
 const HOT_KEYS: u64 = 5;
 const LASTING_KEYS: u64 = 20;
-/// What keys that outlive a workload begin with.
+/// The prefix of keys that outlive a workload.
 pub(crate) const LASTING: &str = "lasting/";
-/// How long a client waits for an answer: each draws its own, in milliseconds. Some are shorter than an election.
+/// How long a client waits for a response: each draws its own, in milliseconds. Some are shorter than an
+/// election.
 const DEADLINE_MS: (u64, u64) = (300, 2000);
 /// The longest value.
 const VALUE_BYTES: usize = 400;
 
-/// What a workload is made of.
+/// The parameters of a workload.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// What its keys begin with; different for each workload of a run.
+    /// The prefix of its keys, different for each workload of a run.
     pub(crate) name: String,
     pub(crate) clients: usize,
     pub(crate) seed: u64,
@@ -45,7 +46,7 @@ pub(crate) struct Workload {
     clients: Vec<JoinHandle<Vec<Operation>>>,
 }
 
-/// What a client needs to know of a node.
+/// What a client needs to know about a node.
 #[derive(Clone)]
 struct Target {
     client_port: u16,
@@ -54,7 +55,7 @@ struct Target {
 }
 
 impl Workload {
-    /// Starts clients on the nodes of a cluster, whether these run or not.
+    /// Starts clients on the nodes of a cluster, whether these are running or not.
     pub(crate) fn start(cluster: &Cluster, plan: &Plan) -> Self {
         let targets = cluster.nodes.iter().map(|node| Target {
             client_port: node.client_port,
@@ -76,19 +77,19 @@ impl Workload {
         self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum()
     }
 
-    /// Waits until the nodes have taken so many operations in all.
+    /// Waits until the nodes have taken this many operations in total.
     pub(crate) async fn reaches(&self, operations: u64) {
         let mut before = (self.taken(), Instant::now());
         while self.taken() < operations {
             if self.taken() > before.0 {
                 before = (self.taken(), Instant::now());
             }
-            assert!(before.1.elapsed() < PATIENCE, "nothing is answered any more");
+            assert!(before.1.elapsed() < PATIENCE, "no more requests are answered");
             pause().await;
         }
     }
 
-    /// Waits until every node has taken so many operations from now on.
+    /// Waits until every node has taken this many more operations.
     pub(crate) async fn is_taken_by_all(&self, operations: u64) {
         let begun = Instant::now();
         let goals: Vec<_> =
@@ -99,7 +100,8 @@ impl Workload {
         }
     }
 
-    /// Ends it: what its clients asked and heard. Each has its answer, or has stopped waiting for it.
+    /// Ends the workload and returns its operations. Each has its response, or its client has stopped waiting
+    /// for it.
     pub(crate) async fn stop(self) -> Vec<Operation> {
         self.stop.store(true, Ordering::Relaxed);
         let mut operations = Vec::new();
@@ -121,7 +123,7 @@ struct Worker {
     targets: Vec<Target>,
     /// For each node one over gRPC and one over HTTP.
     doors: Vec<[Door; 2]>,
-    /// The mod_revision that was heard of a key last; 0: it was not there.
+    /// The last known mod_revision of each key; 0: it did not exist.
     known: BTreeMap<String, u64>,
     asked: u64,
     set_once: u64,
@@ -159,7 +161,8 @@ impl Worker {
             let refused = !operation.counts();
             self.operations.push(operation);
             if refused {
-                // Whoever is refused at once would ask thousands of times a second.
+                // Without a pause, a client whose requests are refused at once would send thousands per
+                // second.
                 pause().await;
             } else {
                 self.targets[node].taken.fetch_add(1, Ordering::Relaxed);
@@ -221,7 +224,7 @@ impl Worker {
         (key, ask)
     }
 
-    /// A value that nobody else writes.
+    /// A value that no other request writes.
     fn value(&mut self) -> String {
         self.asked += 1;
         let filling = "~".repeat(self.chance.index(VALUE_BYTES));

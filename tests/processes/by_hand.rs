@@ -1,4 +1,4 @@
-//! Appends typed by hand: what grpcurl sends is a stream that ends its requests at once and then waits for the answers.
+//! Hand-written appends: grpcurl sends a stream, ends it at once, and then waits for the responses.
 
 use lograft::proto::v1;
 use lograft::proto::v1::raft_client::RaftClient;
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use super::support::{Cluster, Node};
 
-/// Sends these, ends the requests, and takes all that is answered until the answers end, too.
+/// Sends these requests, ends the stream, and returns all responses.
 async fn send(
     node: &Node,
     requests: Vec<v1::AppendEntriesRequest>,
@@ -45,7 +45,7 @@ async fn appends_are_answered_although_their_stream_ended_at_once() {
         answers.iter().map(|answer| (answer.request_id, answer.success, answer.term)).collect();
     assert_eq!(seen, [(1, true, 1)]);
 
-    // Withheld until it is on disk, which is after the end of the requests.
+    // The response waits for the disk, until after the end of the requests.
     let no_op =
         v1::Entry { index: 1, term: 1, kind: v1::EntryKind::NoOp.into(), command: Default::default() };
     let append = v1::AppendEntriesRequest { entries: vec![no_op], request_id: 2, ..heartbeat.clone() };
@@ -59,7 +59,7 @@ async fn appends_are_answered_although_their_stream_ended_at_once() {
     assert_eq!(
         (answers[1].conflict_index, answers[1].conflict_term),
         (1, 1),
-        "what the log has below the gap"
+        "the log's last entry before the gap"
     );
 
     for (request, code, words) in [

@@ -1,4 +1,5 @@
-//! Damaged logs: what a power cut leaves is repaired and said, what nothing but a fault explains refuses the start.
+//! Damaged logs: what a power cut leaves is repaired and reported; what only a fault explains prevents the
+//! start.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Cluster, Node, run, segments};
 
-/// The segment in which this text stands, and where.
+/// The segment that contains this text, and the offset.
 fn find(node: &Node, text: &str) -> (PathBuf, u64) {
     let mut places = segments(&node.data_dir).into_iter().filter_map(|path| {
         let bytes = fs::read(&path).expect("a segment");
@@ -51,7 +52,7 @@ async fn pitfall_67_a_torn_tail_is_cut_and_said() {
     let node = &mut cluster.nodes[0];
     node.set("kept", "1").await.expect("acknowledged");
     node.terminate();
-    // What a power cut leaves of a write that nobody was promised: garbage behind the last record.
+    // What a power cut leaves of a write that was not acknowledged: garbage after the last record.
     let (path, _) = find(node, "kept");
     let bytes = fs::read(&path).expect("a segment");
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") as u64 + 1;
@@ -72,14 +73,14 @@ async fn the_log_of_a_stopped_node_is_read_an_entry_a_line() {
     node.set("greeting", "hello").await.expect("acknowledged");
     let directory = node.data_dir.to_str().expect("text").to_owned();
     let (code, _, errors) = run(&["log", &directory]);
-    assert_eq!(code, 1, "a running node's log is not read");
+    assert_eq!(code, 1, "the log of a running node must not be read");
     assert!(errors.contains("in use"), "{errors}");
 
     node.kill();
     let (code, output, errors) = run(&["log", &directory]);
     assert_eq!(code, 0, "{errors}");
     let lines: Vec<serde_json::Value> =
-        output.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
+        output.lines().map(|line| serde_json::from_str(line).expect("a JSON object on each line")).collect();
     assert!(
         lines
             .iter()

@@ -1,4 +1,5 @@
-//! A disk without room for the next segment: writes are refused clearly, everything else goes on, and it heals.
+//! A disk without space for the next segment: writes are refused clearly, all else works, and the node
+//! recovers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use tonic::Code;
 
 use crate::support::Cluster;
 
-/// A small file system in memory. Unmounted with it.
+/// A small file system in memory. Dropping it unmounts it.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -24,7 +25,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a node that did not end may still have files in it.
+        // Lazily: a node that did not end may still have open files on it.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
@@ -39,7 +40,7 @@ fn mount(at: &Path, options: &str) {
 #[ignore = "mounts file systems, needs root: cargo test --test processes -- --ignored full_disk"]
 async fn pitfall_63_a_full_disk_refuses_writes_clearly_reads_go_on_and_it_heals() {
     let mut cluster = Cluster::new(3);
-    // Room for the first segment of 1 MiB, not for the second of 2 MiB.
+    // There is space for the first segment of 1 MiB, but not for the second of 2 MiB.
     let disks: Vec<_> = cluster
         .nodes
         .iter_mut()
@@ -52,31 +53,31 @@ async fn pitfall_63_a_full_disk_refuses_writes_clearly_reads_go_on_and_it_heals(
     cluster.nodes.iter_mut().for_each(|node| node.start());
     cluster.ready().await;
     let leader = cluster.leader().await;
-    cluster.nodes[leader].set("kept", "1").await.expect("there is room");
+    cluster.nodes[leader].set("kept", "1").await.expect("there is space");
     let value = "v".repeat(64 << 10);
     let refused = loop {
         match cluster.nodes[leader].set("filler", &value).await {
             Ok(_) => {}
             Err(status) if status.code() == Code::ResourceExhausted => break status,
-            // The last one may fit here and nowhere else.
+            // The last value may fit here and on no other node.
             Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
         }
     };
     assert!(refused.message().contains("disk") && refused.message().contains("full"), "{refused}");
-    assert_eq!(refused.metadata().get("lograft-outcome").expect("it is certain"), "not-applied");
+    assert_eq!(refused.metadata().get("lograft-outcome").expect("an outcome"), "not-applied");
 
-    let status = cluster.nodes[leader].status().await.expect("it answers");
+    let status = cluster.nodes[leader].status().await.expect("a status");
     assert!(status.disk_full);
     let term = status.header.expect("a header").term;
     for place in 0..30 {
-        // Each needs a round of heartbeats.
-        let found = cluster.nodes[place % 3].get("kept").await.expect("reads go on");
+        // Each read needs a round of heartbeats.
+        let found = cluster.nodes[place % 3].get("kept").await.expect("reads still work");
         assert_eq!(found.as_deref(), Some("1"));
         let refused = cluster.nodes[place % 3].set("filler", &value).await.expect_err("still full");
         assert!([Code::ResourceExhausted, Code::Unavailable].contains(&refused.code()), "{refused}");
     }
-    let status = cluster.nodes[leader].status().await.expect("it answers");
-    assert_eq!(status.header.expect("a header").term, term, "no election: the heartbeats went on");
+    let status = cluster.nodes[leader].status().await.expect("a status");
+    assert_eq!(status.header.expect("a header").term, term, "an election, although heartbeats need no disk");
 
     disks.iter().for_each(SmallDisk::grow);
     cluster.heal("filler", &value).await;

@@ -1,4 +1,4 @@
-//! `kill -9` at any moment loses nothing that was acknowledged.
+//! `kill -9` at any moment loses no acknowledged write.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,8 @@ async fn a_node_alone_keeps_what_it_acknowledged() {
     node.eventually_gets("a", |value| value == Some("1")).await;
 }
 
-/// Leaders killed one after another while clients write through all nodes. `LOGRAFT_KILL_ROUNDS` says how often.
+/// Kills one leader after another while clients write through all nodes. `LOGRAFT_KILL_ROUNDS` sets how
+/// often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_killed_under_load_lose_no_acknowledged_write() {
     let rounds = std::env::var("LOGRAFT_KILL_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"));
@@ -73,16 +74,16 @@ async fn leaders_killed_under_load_lose_no_acknowledged_write() {
     let (acknowledged, unknown) = load.stop().await;
     cluster.converge().await;
     println!("{} writes acknowledged, {unknown} with an unknown outcome", acknowledged.len());
-    assert!(acknowledged.len() > 10 * rounds, "the load hardly ran");
+    assert!(acknowledged.len() > 10 * rounds, "too few writes: the load hardly ran");
     let mut client = cluster.nodes[0].kv().await.expect("a connection");
     for (key, value) in acknowledged {
         let request = v1::GetRequest { key: key.clone(), serializable: false };
         let found = client.get(request).await.expect("readable").into_inner().kv.map(|kv| kv.value);
-        assert_eq!(found, Some(value), "{key} was acknowledged");
+        assert_eq!(found, Some(value), "{key} was acknowledged and lost");
     }
 }
 
-/// Clients that write, each key once, through all nodes.
+/// Clients that write through all nodes, each key once.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
@@ -109,13 +110,13 @@ impl Load {
         Self { stop, acknowledged, clients }
     }
 
-    /// What was acknowledged, and of how many writes nobody knows the outcome.
+    /// Returns the acknowledged writes, and the number of writes with an unknown outcome.
     async fn stop(self) -> (BTreeMap<String, String>, u64) {
         self.stop.store(true, Ordering::Relaxed);
         let mut unknown = 0;
         for client in self.clients {
             let ended =
-                tokio::time::timeout(PATIENCE, client).await.expect("a client hangs: it had no answer");
+                tokio::time::timeout(PATIENCE, client).await.expect("a client hangs: it was never answered");
             unknown += ended.expect("a client does not panic");
         }
         let acknowledged = self.acknowledged.lock().expect("no client panicked").clone();

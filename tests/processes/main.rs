@@ -1,5 +1,5 @@
-//! Real nodes as processes of their own: killed, started again, told to stop, given damaged or full disks, refused a
-//! start, and watched while they flush.
+//! Real nodes as separate processes: killed, restarted, told to stop, given damaged or full disks, refused at
+//! the start, and watched while they flush.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,19 +1,21 @@
-//! Data directories on which a node must not start: one line that says what and what to do, code 1, never a panic.
+//! Data directories on which a node must not start: it prints one line with the reason and the remedy, exits
+//! with code 1, and never panics.
 //!
-//! Tests run as root, too, for whom modes are no obstacle: what cannot be written here cannot be written by anybody.
+//! The tests may run as root, for whom file modes are no obstacle: the unwritable paths here are unwritable
+//! for any user.
 
 use std::fs;
 use std::path::Path;
 
 use crate::support::{Cluster, run};
 
-/// Must not start; answers the one line that it says.
+/// Runs a command that must not start a node. Returns its one line on stderr.
 #[track_caller]
 fn refused(arguments: &[String]) -> String {
     let (code, _, errors) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(code, 1, "{errors}");
     let said: Vec<_> = errors.lines().filter(|line| line.starts_with("lograft: ")).collect();
-    assert_eq!(said.len(), 1, "one line: {errors}");
+    assert_eq!(said.len(), 1, "expected one line: {errors}");
     assert!(!errors.contains("panicked"), "{errors}");
     said[0].to_owned()
 }
@@ -48,7 +50,7 @@ fn a_directory_of_something_else() {
     fs::write(dir.path().join("thesis.txt"), "precious").expect("writable");
     let said = refused(&serve_in(dir.path()));
     assert!(said.contains(dir.path().to_str().expect("text")), "{said}");
-    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "nothing was added");
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "files were added");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +83,7 @@ async fn pitfall_35_a_directory_of_another_node() {
     arguments
         .iter_mut()
         .find(|argument| argument.starts_with("--data-dir"))
-        .expect("it is set")
+        .expect("the flag is set")
         .clone_from(&theirs);
     let said = refused(&arguments);
     assert!(said.contains("n1") && said.contains("n2"), "{said}");

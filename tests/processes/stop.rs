@@ -27,7 +27,7 @@ async fn pitfall_35_a_second_process_on_a_data_directory_does_not_start() {
     let (code, _, errors) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(code, 1);
     assert!(errors.contains("in use by another process"), "{errors}");
-    node.set("still", "here").await.expect("the first one is not disturbed");
+    node.set("still", "here").await.expect("the first process is not disturbed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

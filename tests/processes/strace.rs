@@ -1,8 +1,8 @@
-//! No Set is answered before a majority has flushed it, as the operating system saw it.
+//! No Set is acknowledged before a majority has flushed it, as seen by the operating system.
 //!
-//! Three nodes run under strace, which writes down when each flush began and ended, by the same clock as this test. A
-//! single flush that fits between a request and its answer is enough for a node; one that began before the request was
-//! sent proves nothing of it.
+//! Three nodes run under strace, which records when each flush began and ended, by the same clock as this
+//! test. One flush between a request and its response is enough for a node; a flush that began before the
+//! request was sent proves nothing.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -13,17 +13,17 @@ use tokio::time::Instant;
 
 use crate::support::{Cluster, PATIENCE, pause};
 
-/// Seconds since 1970 as strace writes them, in microseconds.
+/// Microseconds since 1970; strace prints seconds.
 type Micros = u64;
 
-/// A flush that succeeded.
+/// A successful flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Flush {
     began: Micros,
     ended: Micros,
 }
 
-/// A request that was answered.
+/// The time from a request to its response.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     sent: Micros,
@@ -41,7 +41,7 @@ fn nodes_that_flushed(window: Window, nodes: &[Vec<Flush>]) -> usize {
     nodes.iter().filter(|flushes| flushes.iter().any(|flush| window.holds(*flush))).count()
 }
 
-/// The flushes in what `strace -f -ttt -T` wrote.
+/// The flushes in the output of `strace -f -ttt -T`.
 fn flushes(trace: &str) -> Vec<Flush> {
     let mut begun = BTreeMap::new();
     let mut flushes = Vec::new();
@@ -77,7 +77,7 @@ fn micros(seconds: &str) -> Option<Micros> {
 #[expect(clippy::disallowed_methods, reason = "strace's clock is the wall clock")]
 fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-    u64::try_from(since.as_micros()).expect("for a long time")
+    u64::try_from(since.as_micros()).expect("microseconds fit into 64 bits")
 }
 
 #[test]
@@ -91,10 +91,10 @@ fn the_checker_finds_an_answer_without_its_flushes() {
     for (nothing, why) in [
         ("", "no flush at all"),
         ("7 0.999999 fdatasync(9) = 0 <0.100000>", "it began before the request"),
-        ("7 1.850000 fdatasync(9) = 0 <0.100000>", "it ended after the answer"),
+        ("7 1.850000 fdatasync(9) = 0 <0.100000>", "it ended after the response"),
         ("7 1.500000 fdatasync(9 <unfinished ...>", "it never ended"),
         ("7 1.500000 fdatasync(9) = -1 EIO (Input/output error) <0.100000>", "it failed"),
-        ("7 1.500000 write(9, \"\", 0) = 0 <0.100000>", "it is no flush"),
+        ("7 1.500000 write(9, \"\", 0) = 0 <0.100000>", "it is not a flush"),
         (
             "7 0.500000 fdatasync(9 <unfinished ...>\n7 1.600000 <... fdatasync resumed>) = 0 <1.100000>",
             "early",
@@ -110,7 +110,7 @@ async fn pitfall_14_no_set_is_answered_before_a_majority_has_flushed_it() {
     let mut cluster = Cluster::new(3);
     for node in &mut cluster.nodes {
         let mut command = Command::new("strace");
-        // -D: the node is this process's child, and strace goes when it does.
+        // -D: the node is this process's child, and strace ends with it.
         command.args(["-D", "-f", "-ttt", "-T", "-e", "trace=fdatasync,fsync", "-o"]);
         command.arg(node.data_dir.with_extension("strace")).arg(env!("CARGO_BIN_EXE_lograft"));
         command.args(node.arguments());
@@ -136,14 +136,14 @@ async fn pitfall_14_no_set_is_answered_before_a_majority_has_flushed_it() {
         let flushed = nodes_that_flushed(*window, &nodes);
         assert!(
             flushed >= 2,
-            "Set {place} was answered after {flushed} nodes had flushed: {window:?}\n{nodes:?}"
+            "Set {place} was acknowledged when only {flushed} nodes had flushed: {window:?}\n{nodes:?}"
         );
     }
     let longest = windows.iter().map(|window| window.answered - window.sent).max();
     println!("20 Sets, the longest took {:?}", longest.map(Duration::from_micros));
 }
 
-/// The trace, once strace has written that its process has ended.
+/// Returns the trace once strace has recorded the end of its process.
 async fn finished_trace(path: &std::path::Path) -> String {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A cluster of real processes on loopback, each of which can be killed, frozen and started again.
+//! A cluster of real processes on loopback, each of which can be killed, frozen and restarted.
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
@@ -20,38 +20,38 @@ use tonic::{Code, Status};
 
 pub(crate) use ports::free_ports;
 
-/// Nothing here takes so long on the slowest machine; past it a test fails instead of hanging.
+/// Nothing here takes this long on the slowest machine. After this time a test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Three nodes, or one. Ends its processes with itself.
+/// Three nodes, or one. Dropping it kills its processes.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
-    /// Where the nodes live, unless that is somebody else's.
+    /// The nodes' directory, unless the caller owns it.
     _data: Option<tempfile::TempDir>,
 }
 
-/// Where a node is to live, and how it is reached.
+/// A node's files and ports.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) data_dir: PathBuf,
-    /// The file for its log of what happened, of all its lives.
+    /// The file for its log output, in all its lives.
     pub(crate) log_path: PathBuf,
     pub(crate) client_port: u16,
-    /// Where it listens for its peers.
+    /// The port that it listens on for peers.
     pub(crate) peer_port: u16,
-    /// What its peers are told: another port than its own leads them through a proxy.
+    /// The port that it tells its peers. If it differs, a proxy listens there.
     pub(crate) advertised_port: u16,
 }
 
-/// One node: where it lives, and its process if it runs.
+/// A node: its place, and its process if it runs.
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
-    /// Flags beside those that say who and where it is.
+    /// Flags other than its name, files and addresses.
     pub(crate) flags: Vec<String>,
-    /// How often it was started, the start that is under way included.
+    /// The number of starts, including the one in progress.
     pub(crate) lives: Arc<AtomicU64>,
     log_path: PathBuf,
     members: String,
@@ -59,7 +59,7 @@ pub(crate) struct Node {
 }
 
 impl Cluster {
-    /// Starts so many nodes, and returns when they serve linearizable reads.
+    /// Starts this many nodes, and returns when they serve linearizable reads.
     pub(crate) async fn start(count: usize) -> Self {
         let mut cluster = Self::new(count);
         for node in &mut cluster.nodes {
@@ -69,7 +69,7 @@ impl Cluster {
         cluster
     }
 
-    /// A cluster whose nodes are not started.
+    /// A cluster whose nodes are not started yet.
     pub(crate) fn new(count: usize) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let ports = free_ports(2 * count);
@@ -84,7 +84,7 @@ impl Cluster {
         Self { nodes, _data: Some(data) }
     }
 
-    /// A cluster whose nodes live where the caller says, n1 first, and are not started.
+    /// A cluster with its nodes at these places, n1 first, not started yet.
     pub(crate) fn placed(places: Vec<Place>) -> Self {
         let members = places.iter().enumerate();
         let members: Vec<_> = members
@@ -104,14 +104,14 @@ impl Cluster {
         Self { nodes: nodes.collect(), _data: None }
     }
 
-    /// Waits until every node that runs serves linearizable reads.
+    /// Waits until every running node serves linearizable reads.
     pub(crate) async fn ready(&self) {
         for node in self.nodes.iter().filter(|node| node.process.is_some()) {
             node.eventually_gets("ready", |_| true).await;
         }
     }
 
-    /// The place of the leader, as soon as a majority of those that run agree on one that runs.
+    /// The position of the leader, once a majority of the running nodes agree on one that runs.
     pub(crate) async fn leader(&self) -> usize {
         let begun = Instant::now();
         loop {
@@ -129,7 +129,7 @@ impl Cluster {
         }
     }
 
-    /// Writes through every node until it is taken: only for tests that do not count writes.
+    /// Writes through every node until each accepts a write. Only for tests that do not count writes.
     pub(crate) async fn heal(&self, key: &str, value: &str) {
         let begun = Instant::now();
         for node in &self.nodes {
@@ -142,7 +142,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until all nodes have applied the same index and show the same hash.
+    /// Waits until all nodes have applied the same index and show the same state hash.
     pub(crate) async fn converge(&self) {
         let begun = Instant::now();
         loop {
@@ -160,7 +160,7 @@ impl Cluster {
 }
 
 impl Node {
-    /// Its command line, without the program's name.
+    /// Its command line, without the program.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             "serve".to_owned(),
@@ -174,7 +174,7 @@ impl Node {
         arguments
     }
 
-    /// Its log of what happened, of all its lives.
+    /// The file for its log output, in all its lives.
     pub(crate) fn log_path(&self) -> PathBuf {
         self.log_path.clone()
     }
@@ -186,9 +186,9 @@ impl Node {
         self.start_as(command);
     }
 
-    /// Starts it by this command.
+    /// Starts it with this command.
     pub(crate) fn start_as(&mut self, mut command: Command) {
-        assert!(self.process.is_none(), "it runs");
+        assert!(self.process.is_none(), "the node already runs");
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let stdout = log.try_clone().expect("a log file");
@@ -198,11 +198,11 @@ impl Node {
         self.process = Some(process);
     }
 
-    /// Kills it as `kill -9` does.
+    /// Kills it like `kill -9`.
     pub(crate) fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("it can be killed");
-        process.wait().expect("it has ended");
+        let mut process = self.process.take().expect("the node runs");
+        process.kill().expect("the process can be killed");
+        process.wait().expect("the process has ended");
     }
 
     /// Whether it was started and not ended by the test. It may have ended by itself.
@@ -210,7 +210,7 @@ impl Node {
         self.process.is_some()
     }
 
-    /// How it ended, if nobody ended it.
+    /// How it ended, if the test did not end it.
     pub(crate) fn ended_by_itself(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().expect("a child of this process"))
     }
@@ -218,27 +218,27 @@ impl Node {
     /// Sends SIGTERM and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        wait(self.process.take().expect("it runs"))
+        wait(self.process.take().expect("the node runs"))
     }
 
-    /// Stops it in the middle of whatever it does.
+    /// Stops it (SIGSTOP) in the middle of whatever it does.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on. Nothing happens to one that is not frozen.
+    /// Resumes it. Has no effect on a node that is not frozen.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(self.process.as_ref().expect("it runs"));
-        kill_process(pid, signal).expect("it can be signalled");
+        let pid = Pid::from_child(self.process.as_ref().expect("the node runs"));
+        kill_process(pid, signal).expect("the process can be signalled");
     }
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait(self.process.take().expect("it runs"))
+        wait(self.process.take().expect("the node runs"))
     }
 
     pub(crate) async fn channel(&self) -> Result<Channel, Status> {
@@ -265,7 +265,7 @@ impl Node {
         self.read(v1::GetRequest { key: key.to_owned(), serializable: false }).await
     }
 
-    /// From its own map, which may be behind.
+    /// Reads from its own map, which may be stale.
     pub(crate) async fn get_serializable(&self, key: &str) -> Result<Option<String>, Status> {
         self.read(v1::GetRequest { key: key.to_owned(), serializable: true }).await
     }
@@ -275,7 +275,7 @@ impl Node {
         Ok(answer.kv.map(|kv| kv.value))
     }
 
-    /// Sets, and tries again until it is answered: only for tests that do not count writes.
+    /// Sets, and retries until acknowledged. Only for tests that do not count writes.
     pub(crate) async fn eventually_sets(&self, key: &str, value: &str) {
         let begun = Instant::now();
         while let Err(error) = self.set(key, value).await {
@@ -298,7 +298,7 @@ impl Node {
         }
     }
 
-    /// Its status, as soon as it answers.
+    /// Its status, as soon as it responds.
     pub(crate) async fn eventually_status(&self) -> v1::StatusResponse {
         let begun = Instant::now();
         loop {
@@ -343,17 +343,17 @@ fn wait(mut process: Child) -> ExitStatus {
     }
 }
 
-/// Between two looks at something that is about to happen.
+/// The pause between two looks at something that is about to happen.
 pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// The program with these arguments: its exit code, its output and its errors.
+/// Runs the program with these arguments. Returns its exit code, its output and its errors.
 pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_lograft")).args(arguments).output().expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
+    (output.status.code().expect("the program exits"), text(output.stdout), text(output.stderr))
 }
 
 /// The segment files of a data directory, oldest first.

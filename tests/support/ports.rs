@@ -3,12 +3,12 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below what the system gives to outgoing connections: none of those takes a port between this look and a node's bind,
-/// also while the node is down.
+/// Below the ports for outgoing connections. None of those can take a port between this check and a node's
+/// bind, or while the node is down.
 const FIRST: u32 = 10_000;
 const COUNT: u32 = 20_000;
 
-/// Ports that are free, each handed out once in this process. Other processes begin elsewhere.
+/// Free ports, each handed out only once in this process. Other processes begin at another port.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(397);

@@ -1,8 +1,9 @@
-//! The one command that plays again what failed, for whoever runs the proof.
+//! The one command that replays a failure, printed with it.
 
 use std::path::Path;
 
-/// The program with these arguments, as it was called; from a test, which is no such program, the command that builds it.
+/// The command line of this program with `arguments`. From a test, which is another program, it is the `cargo
+/// run` that builds this one.
 pub(super) fn command(arguments: &str) -> String {
     let called = std::env::args().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {

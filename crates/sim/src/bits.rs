@@ -1,14 +1,15 @@
-//! Bit flips: every bit of a log at rest, one at a time, and what a start makes of it.
+//! Bit flips: every bit of a log at rest, one at a time, and how recovery deals with each.
 //!
-//! A log of several segments is written: entries, terms and votes, replaced suffixes, marks; the last write is flushed,
-//! and nothing behind it proves that. Then each bit of each of its files is flipped alone, also of headers, of unused
-//! space and of the segment that is prepared, and the production recovery has to
+//! A log of several segments is written: entries, terms and votes, replaced suffixes, sync markers. The last
+//! write is flushed, but no record after it proves that. Then each bit of each file is flipped alone,
+//! including those of headers, unused space and the prepared segment. Production recovery must
 //!
-//! - refuse the start, and name the place of the damage or that of the last whole record before it, or
-//! - find everything: the bit is nothing that is read; or,
-//! - if the bit stands in what nothing proves, cut from there on: nothing but that.
+//! - refuse to start, and name the place of the damage or that of the last whole record before it; or
+//! - recover everything, if nothing reads the bit; or
+//! - cut the log from there on, if the bit is in the part that nothing proves.
 //!
-//! It never panics, and never loses or changes in silence what something proves. `docs/FORMAT.md` tells what that is.
+//! It must never panic, and never silently lose or change anything proved durable. `docs/FORMAT.md` defines
+//! that.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -28,31 +29,32 @@ use super::{Violation, again, attempt_to, ensure};
 
 const DIR: &str = "/bits";
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(3), node: NodeId::new(1) };
-/// Small segments, so that every log has several; larger ones where their headers' pages would be most of the bits.
+/// Small segments, so that every log has several. Larger logs get larger segments, or most of the bits would
+/// belong to the headers' pages.
 const SMALL: LogOptions =
     LogOptions { min_segment_bytes: 8 << 10, max_segment_bytes: 8 << 10, reserve_bytes: 512 };
 const LARGE: LogOptions = LogOptions { max_segment_bytes: 32 << 10, ..SMALL };
-/// From so many KiB of records on.
+/// Logs of at least this many KiB of records use [`LARGE`].
 const LARGE_FROM_KIB: u64 = 16;
-/// So many bits are flipped before the outcomes are added up.
+/// The bits in one unit of work.
 const BITS_AT_ONCE: u64 = 4_096;
 
-/// What came of the flips.
+/// The outcomes of the flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flips {
     /// The files.
     pub files: u64,
     /// The bits that were flipped.
     pub bits: u64,
-    /// The start was refused.
+    /// The flips after which recovery refused to start.
     pub detected: u64,
-    /// Everything was found.
+    /// The flips after which everything was recovered.
     pub harmless: u64,
-    /// A tail that nothing proves was cut.
+    /// The flips after which a tail that nothing proves was cut.
     pub cut: u64,
 }
 
-/// A bit whose flip is not taken as it must be.
+/// A bit whose flip was not handled as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     what: String,
@@ -79,10 +81,10 @@ impl Flips {
     }
 }
 
-/// Flips every bit of a log with `kib` KiB of records or a little more, in `jobs` threads.
+/// Flips every bit of a log with at least `kib` KiB of records, in `jobs` threads.
 ///
 /// # Errors
-/// The first bit that is not taken as it must be.
+/// The first bit whose flip was not handled as it must be.
 pub fn run(seed: u64, kib: u64, jobs: usize) -> Result<Flips, Failure> {
     let log = Sample::write(seed, kib);
     let bits = log.bits();
@@ -105,17 +107,17 @@ pub fn run(seed: u64, kib: u64, jobs: usize) -> Result<Flips, Failure> {
     failure.map_or(Ok(flips), Err)
 }
 
-/// Flips one bit, counted over all files in their order.
+/// Flips one bit, numbered across all files in order.
 ///
 /// # Errors
-/// It is not taken as it must be.
+/// The flip was not handled as it must be.
 pub fn flip(seed: u64, kib: u64, bit: u64) -> Result<Flips, Failure> {
     let log = Sample::write(seed, kib);
     let flips = log.flip_all(bit..bit.saturating_add(1).min(log.bits()));
     flips.map_err(|(bit, what)| Failure { what, seed, kib, bit })
 }
 
-/// What became of one flip.
+/// The outcome of one flip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Detected,
@@ -129,16 +131,16 @@ struct Sample {
     os: MemOs,
     options: LogOptions,
     files: Vec<File>,
-    /// What something proves is durable here, the rest is not.
+    /// What a record proves is durable here; the rest is not.
     ledger: Ledger,
-    /// The file with what nothing proves, and its place.
+    /// The file that holds the unproved part, and its range.
     unproved: (PathBuf, Range<u64>),
 }
 
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-    /// The first of its bits, counted over all files.
+    /// Its first bit, numbered across all files.
     first_bit: u64,
     bits: u64,
 }
@@ -157,17 +159,17 @@ impl Sample {
         os.record();
         let write = writer.next_write();
         writer.ledger.append(&write);
-        writer.log.append_write(&write).expect("there is room");
-        writer.log.flush().expect("the disk is in order");
+        writer.log.append_write(&write).expect("the log has credit");
+        writer.log.flush().expect("the disk works");
         let written: Vec<_> = os.take_recorded().iter().filter_map(Recorded::written).collect();
         let (name, first) = written.first().expect("something was written");
         let last = written.last().map_or(0, |(_, places)| places.end);
         let unproved = (Path::new(DIR).join(name), first.start..last);
         let mut files = Vec::new();
         let mut first_bit = 0;
-        for name in os.list(Path::new(DIR)).expect("it can be listed") {
+        for name in os.list(Path::new(DIR)).expect("the directory can be listed") {
             let path = Path::new(DIR).join(name);
-            let bits = 8 * os.contents(&path).expect("it is there").len() as u64;
+            let bits = 8 * os.contents(&path).expect("the file exists").len() as u64;
             files.push(File { path, first_bit, bits });
             first_bit += bits;
         }
@@ -178,7 +180,7 @@ impl Sample {
         self.files.iter().map(|file| file.bits).sum()
     }
 
-    /// The fates of these bits; or the first that must not be.
+    /// The outcomes of these bits, or the first that was handled wrongly.
     fn flip_all(&self, bits: Range<u64>) -> Result<Flips, (u64, String)> {
         let mut flips = Flips::default();
         for bit in bits {
@@ -196,7 +198,7 @@ impl Sample {
     fn flip(&self, bit: u64) -> Result<Fate, Violation> {
         let holds = |file: &&File| bit - file.first_bit < file.bits;
         let file =
-            self.files.iter().rev().find(|file| file.first_bit <= bit).filter(holds).expect("it is there");
+            self.files.iter().rev().find(|file| file.first_bit <= bit).filter(holds).expect("a file has it");
         let bit = bit - file.first_bit;
         let place = format!("bit {} of byte {} of {}", bit % 8, bit / 8, file.path.display());
         let os = self.os.kill();
@@ -211,10 +213,14 @@ impl Sample {
             Err(LogError::Corrupt { file: named, offset, .. }) => {
                 let before = self.files.iter().rfind(|other| other.path < file.path).map(|other| &other.path);
                 let is_near = (named == file.path && offset <= byte) || Some(&named) == before;
-                ensure!(is_near, "the damage is said to be at {offset} of {}", named.display());
+                ensure!(
+                    is_near,
+                    "damage reported at the wrong place: offset {offset} of {}",
+                    named.display()
+                );
                 return Ok(Fate::Detected);
             }
-            Err(error) => return Err(Violation::new(format!("refused for another reason: {error}"))),
+            Err(error) => return Err(Violation::new(format!("refused, but not as damage: {error}"))),
         };
         let found = self.ledger.judge(&log, &recovered)?;
         if found == *self.ledger.written() {
@@ -223,11 +229,11 @@ impl Sample {
         let (unproved_file, places) = &self.unproved;
         ensure!(
             file.path == *unproved_file && places.contains(&byte),
-            "something proves it, and it was cut: {} of {}",
+            "cut although it is proved durable: {} of {}",
             found.in_short(),
             self.ledger.written().in_short(),
         );
-        ensure!(recovered.repaired.is_some(), "it was cut, and nothing is said");
+        ensure!(recovered.repaired.is_some(), "a tail was cut, but recovery does not report it");
         Ok(Fate::Cut)
     }
 }
@@ -243,28 +249,28 @@ struct Writer {
 impl Writer {
     fn new(seed: u64, os: &MemOs, options: LogOptions) -> Self {
         let opened = Log::open(os.clone(), Path::new(DIR), IDENTITY, options);
-        let (log, _) = opened.expect("an empty directory");
+        let (log, _) = opened.expect("an empty directory opens");
         Self { chance: Chance::new(seed, 3), log, ledger: Ledger::default(), seq: WriteSeq::ZERO }
     }
 
-    /// Writes something, flushed or not. Returns how many bytes of records.
+    /// Writes something and may flush it. Returns the bytes of records written.
     fn step(&mut self) -> u64 {
         let write = self.next_write();
         self.ledger.append(&write);
-        self.log.append_write(&write).expect("there is room");
+        self.log.append_write(&write).expect("the log has credit");
         match self.chance.below(10) {
-            0..7 => drop(self.log.flush().expect("the disk is in order")),
-            7 => self.log.write_sync_marker().expect("the disk is in order"),
+            0..7 => drop(self.log.flush().expect("the disk works")),
+            7 => self.log.write_sync_marker().expect("the disk works"),
             _ => {}
         }
-        self.log.prepare_next().expect("there is room");
+        self.log.prepare_next().expect("the disk has space");
         let entries = write.entries.iter().map(|entry| record_size_bytes(entry.payload.len())).sum::<u64>();
         entries + write.hard_state.map_or(0, |_| record_size_bytes(8))
     }
 
-    /// Everything is flushed, and proved by a record behind it.
+    /// Flushes everything and writes a record that proves it.
     fn prove(&mut self) {
-        self.log.write_sync_marker().expect("the disk is in order");
+        self.log.write_sync_marker().expect("the disk works");
         self.ledger.flushed(self.seq);
     }
 

@@ -1,4 +1,4 @@
-//! Many seeds: played on a few threads, added up, and the first that fails made as small as it gets.
+//! Many seeds, played on a few threads and added up; the first that fails is shortened.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use super::scenario::{Fault, Scenario};
 use super::trace::Trace;
 use super::{Summary, attempt};
 
-/// What many runs add up to.
+/// The totals of many runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) seeds: u64,
@@ -56,14 +56,14 @@ impl Totals {
         }
     }
 
-    /// The marks that no run reached.
+    /// The coverage marks that no run reached.
     pub(super) fn unreached(&self) -> Vec<Mark> {
         let count = |mark: &Mark| self.marks.get(*mark as usize).copied().unwrap_or(0);
         Mark::ALL.iter().copied().filter(|mark| count(mark) == 0).collect()
     }
 }
 
-/// Plays the scenarios of the seeds from `first` on, `seeds` of them, until one fails or `enough` says so.
+/// Plays `seeds` seeds from `first` on, until one fails or `enough` returns true.
 pub(super) fn play(
     first: u64,
     seeds: u64,
@@ -85,8 +85,8 @@ pub(super) fn play(
             let mut outcome = outcome.lock().expect("nobody panics while adding up");
             match result {
                 Ok(summary) => outcome.0.add(&summary),
-                // Seeds are begun in order, and what was begun is played to its end: the first that fails is found,
-                // however many threads there are.
+                // Seeds start in order and a started one is played to its end, so the first failing seed is
+                // found whatever the number of threads.
                 Err(what) => {
                     if outcome.1.as_ref().is_none_or(|first| scenario.seed < first.scenario.seed) {
                         outcome.1 = Some(Failure { scenario, what });
@@ -104,15 +104,16 @@ pub(super) fn play(
     outcome.into_inner().expect("nobody panics while adding up")
 }
 
-/// So often everything is tried, at the most.
+/// Shortening tries everything at most this many times.
 const MOST_ROUNDS: usize = 10;
 
-/// Leaves out of a failing scenario what it fails without: kinds of faults, disturbances of the network, nodes, time.
+/// Removes from a failing scenario what it does not need to fail: kinds of faults, network disturbances,
+/// nodes, time.
 ///
-/// What is left may fail otherwise than the first did: both are failures.
+/// The shortened scenario may fail in another way than the first. Both are failures.
 pub(super) fn shorten(failure: Failure) -> Failure {
     let mut best = failure;
-    // One thing may be needless only when another is gone.
+    // Some things can be removed only once another is gone.
     for _ in 0..MOST_ROUNDS {
         let before = best.scenario.differences(&Scenario::of_seed(best.scenario.seed));
         for smaller in smaller_than(&best.scenario) {
@@ -134,7 +135,7 @@ fn smaller_than(scenario: &Scenario) -> Vec<Change> {
     for fault in kinds().filter(|_| kinds().nth(1).is_some()) {
         changes.push(Box::new(move |scenario| scenario.faults = vec![fault]));
     }
-    // Of what is left by then.
+    // Of the faults left by then.
     for fault in kinds() {
         changes.push(Box::new(move |scenario| scenario.faults.retain(|&there| there != fault)));
     }

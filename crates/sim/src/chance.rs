@@ -1,17 +1,17 @@
-//! Seeded chance: everything that a simulated run leaves open is decided here. The plans of real faults use it too.
+//! Seeded randomness: every choice in a simulated run is made here. The plans of real faults use it too.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// A source of decisions.
 ///
-/// Each part of a run has its own, made from the run's seed and a label: when one part decides more or less often, the
-/// others' decisions stay the same.
+/// Each part of a run has its own, made from the run's seed and a label. When one part draws more or less
+/// often, the others' decisions stay the same.
 #[derive(Clone, Debug)]
 pub struct Chance(Xoshiro256PlusPlus);
 
 impl Chance {
-    /// A source for the part of a run that has this label.
+    /// The source for the part of a run with this label.
     pub fn new(seed: u64, label: u64) -> Self {
         Self(Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ label))
     }
@@ -31,25 +31,25 @@ impl Chance {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a probability of `percent` in a hundred.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of these.
+    /// One of these items.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.index(from.len())]
     }
 
-    /// Puts the items into another order.
+    /// Shuffles the items.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.index(last + 1));
         }
     }
 
-    /// A place in something of this length.
+    /// A position in something of this length.
     pub fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).expect("it is below a usize")
+        usize::try_from(self.below(len as u64)).expect("it is below `len`")
     }
 }

@@ -1,18 +1,19 @@
 //! What must hold at every moment, checked against a record of the whole cluster that no node has.
 //!
-//! - At most one leader a term, in one of its lives.
-//! - Entries with the same index and term are the same, and so is what stands before them (Log Matching, §5.3).
-//! - What is committed anywhere is committed everywhere (State Machine Safety, Raft §5.4.3), is durable on a majority
-//!   when it is first said to be committed, and is in the log of every later leader (Leader Completeness, §5.4).
-//! - A leader commits by counting what is of its own term, and with it what stands before (§5.4.2).
+//! - At most one leader per term, and in one life only.
+//! - Entries with the same index and term are equal, and so are all entries before them (Log Matching, §5.3).
+//! - What is committed anywhere is committed everywhere (State Machine Safety, Raft §5.4.3), is durable on a
+//!   majority when it is first reported committed, and is in the log of every later leader (Leader
+//!   Completeness, §5.4).
+//! - A leader commits only entries of its own term by counting, and with them all that precede (§5.4.2).
 //! - Nothing at or below a node's commit index is written again.
 //! - Commit and applied index never go back within a life; equal applied indexes have equal state hashes.
-//! - What a node believes to be durable on its own disk is, and what a leader believes of a peer's, unless the peer has
-//!   moved on to a later term.
-//! - No more is on its way to a peer than the limits allow.
-//! - Of what leaves a node: see [`leaving`].
+//! - What a node believes to be durable on its own disk is durable. So is what a leader believes of a peer's
+//!   disk, unless the peer has moved on to a later term.
+//! - No more is in flight to a peer than the limits allow.
+//! - For what leaves a node, see [`leaving`].
 //!
-//! Each check looks at what is new only: a run must not become slower as its log grows.
+//! Each check looks only at what is new, so a run does not become slower as its log grows.
 
 mod leaving;
 
@@ -30,21 +31,21 @@ use lograft_types::{Entry, EntryId, EntryKind, LogIndex, NodeId, Term};
 
 pub(super) use leaving::{Leaving, Named};
 
-/// An entry that is committed.
+/// A committed entry.
 #[derive(Debug)]
 struct Committed {
     entry: Entry,
-    /// The term in which it was first said to be committed.
+    /// The term in which it was first reported committed.
     said_in: Term,
 }
 
-/// What a node said last, in this life.
+/// What a node last reported in this life.
 #[derive(Clone, Debug, Default)]
 struct LastSeen {
     commit: LogIndex,
     applied: LogIndex,
     led: Option<Term>,
-    /// As a leader: how far each node's log matches its own.
+    /// For a leader: how far each node's log matches its own.
     matched: Vec<LogIndex>,
 }
 
@@ -52,18 +53,18 @@ struct LastSeen {
 #[derive(Debug)]
 struct Written {
     entry: Entry,
-    /// The term of the entry before it.
+    /// The term of the preceding entry.
     before: Term,
 }
 
-/// What a node may have on its way to a peer.
+/// What a node may have in flight to a peer.
 #[derive(Debug)]
 struct Bounds {
     messages: usize,
-    /// Of entries; one message goes as long as fewer are on their way.
+    /// Bytes of entries; another message may be sent as long as fewer are in flight.
     bytes: usize,
     message_entries: usize,
-    /// Of entries in one message, unless it is a single one.
+    /// Bytes of entries in one message, unless it holds a single entry.
     message_bytes: usize,
     /// The largest entry so far.
     entry_bytes: usize,
@@ -71,10 +72,10 @@ struct Bounds {
 
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// Who led a term, and in which of its lives.
+    /// Who led each term, and in which life.
     leaders: BTreeMap<Term, (usize, u64)>,
     written: BTreeMap<EntryId, Written>,
-    /// From index 1 on.
+    /// From index 1.
     committed: Vec<Committed>,
     /// By applied index.
     hashes: BTreeMap<LogIndex, u128>,
@@ -103,12 +104,12 @@ impl Checks {
         }
     }
 
-    /// How many entries are committed.
+    /// The number of committed entries.
     pub(super) fn committed(&self) -> u64 {
         self.committed.len() as u64
     }
 
-    /// How many terms had a leader.
+    /// The number of terms that had a leader.
     pub(super) fn terms_led(&self) -> u64 {
         self.leaders.len() as u64
     }
@@ -118,11 +119,11 @@ impl Checks {
         self.last_seen[node] = LastSeen::default();
     }
 
-    /// Entries are about to be written behind what `log` holds up to the first of them.
+    /// Entries are about to be appended to what `log` holds before the first of them.
     pub(super) fn writes(&mut self, at: usize, log: &Image, entries: &[Entry]) -> Result<(), Violation> {
         let Some(first) = entries.first() else { return Ok(()) };
         let commit = self.last_seen[at].commit;
-        ensure!(first.id.index > commit, "writes {} again, and {commit} is committed", first.id);
+        ensure!(first.id.index > commit, "writes {} again, but commit is already {commit}", first.id);
         let mut before =
             first.id.index.prev().and_then(|prev| log.entry(prev)).map_or(Term::ZERO, |e| e.id.term);
         for entry in entries {
@@ -130,7 +131,7 @@ impl Checks {
             let known = self.written.entry(entry.id).or_insert(written);
             ensure!(
                 known.entry == *entry && known.before == before,
-                "writes {entry:?} behind term {before}, and elsewhere {known:?} was written"
+                "writes {entry:?} after an entry of term {before}, but elsewhere {known:?} was written"
             );
             self.bounds.entry_bytes = self.bounds.entry_bytes.max(entry.payload.len());
             before = entry.id.term;
@@ -138,7 +139,7 @@ impl Checks {
         Ok(())
     }
 
-    /// After a turn of a node. `disks` are those of all nodes.
+    /// Checks a node after its turn. `disks` are those of all nodes.
     pub(super) fn after_turn(
         &mut self,
         at: usize,
@@ -151,7 +152,7 @@ impl Checks {
         let seen = &self.last_seen[at];
         ensure!(raft.commit() >= seen.commit, "the commit index went back from {}", seen.commit);
         ensure!(node.applied() >= seen.applied, "the applied index went back from {}", seen.applied);
-        ensure!(node.applied() <= raft.commit(), "applied what is not committed");
+        ensure!(node.applied() <= raft.commit(), "applied an entry that is not committed");
         if raft.is_leader() && seen.led == Some(raft.term()) && raft.commit() > seen.commit {
             let term = raft.term_at(raft.commit()).unwrap_or_default();
             ensure!(
@@ -174,7 +175,7 @@ impl Checks {
         let hash = node.store().state_hash();
         if node.applied() != was_applied {
             let known = *self.hashes.entry(node.applied()).or_insert(hash);
-            ensure!(known == hash, "another state than elsewhere at applied index {}", node.applied());
+            ensure!(known == hash, "the state differs between nodes at applied index {}", node.applied());
         }
         let last_seen = &mut self.last_seen[at];
         last_seen.commit = raft.commit();
@@ -182,12 +183,13 @@ impl Checks {
         Ok(())
     }
 
-    /// What a node takes for durable, on its own disk and as a leader on those of the others, and what it has sent them.
+    /// Checks what a node believes to be durable, on its own disk and as a leader on the others', and what it
+    /// has in flight.
     fn believes(&mut self, at: usize, node: &Node, disks: &[&Disk]) -> Result<(), Violation> {
         let raft = node.raft();
         let id_at = |index| EntryId::new(raft.term_at(index).unwrap_or_default(), index);
         let persisted = id_at(raft.persisted_index());
-        ensure!(disks[at].durable().holds(persisted), "{persisted} is taken for durable, and is not");
+        ensure!(disks[at].durable().holds(persisted), "{persisted} is believed durable, but is not");
         if !raft.is_leader() {
             return Ok(());
         }
@@ -195,18 +197,18 @@ impl Checks {
             let id = NodeId::new(peer as u64 + 1);
             let Some((matched, _)) = raft.progress(id) else { continue };
             let seen = &mut self.last_seen[at].matched[peer];
-            // A peer that has another leader by now may have lost what it had acknowledged to this one.
+            // A peer with another leader by now may have lost what it had acknowledged to this one.
             if *seen != matched && disk.durable().hard_state.term <= raft.term() {
                 let matched = id_at(matched);
-                ensure!(disk.durable().holds(matched), "{matched} is taken for durable on {id}, and is not");
+                ensure!(disk.durable().holds(matched), "{matched} is believed durable on {id}, but is not");
             }
             *seen = matched;
             let Some((messages, bytes)) = raft.in_flight(id) else { continue };
             let Bounds { message_bytes, entry_bytes, .. } = self.bounds;
-            ensure!(messages <= self.bounds.messages, "{messages} messages are on their way to {id}");
+            ensure!(messages <= self.bounds.messages, "{messages} messages are in flight to {id}");
             ensure!(
                 bytes < self.bounds.bytes + message_bytes.max(entry_bytes),
-                "{bytes} bytes are on their way to {id}"
+                "{bytes} bytes are in flight to {id}"
             );
         }
         Ok(())
@@ -221,7 +223,7 @@ impl Checks {
             let has = raft.term_at(id.index) == Ok(id.term);
             ensure!(
                 has || committed.said_in >= raft.term(),
-                "a leader of term {} without entry {id}, which was committed in term {}",
+                "the leader of term {} lacks entry {id}, which was committed in term {}",
                 raft.term(),
                 committed.said_in
             );
@@ -238,19 +240,19 @@ impl Checks {
         clients: &mut Clients,
     ) -> Result<(), Violation> {
         let Some(entry) = log.entry(index) else {
-            return Err(Violation::new(format!("{index} is committed and was never written here")));
+            return Err(Violation::new(format!("{index} is committed, but was never written here")));
         };
         let place = usize::try_from(index.get() - 1).expect("simulated logs are short");
         if let Some(known) = self.committed.get(place) {
-            ensure!(known.entry == *entry, "committed {entry:?} where elsewhere {:?} is", known.entry);
+            ensure!(known.entry == *entry, "committed {entry:?}, but elsewhere {:?}", known.entry);
             return Ok(());
         }
-        ensure!(place == self.committed.len(), "{index} is committed before what stands before it");
+        ensure!(place == self.committed.len(), "{index} is committed before an entry that precedes it");
         let copies = disks.iter().filter(|disk| disk.durable().entry(index) == Some(entry)).count();
-        ensure!(2 * copies > disks.len(), "{entry:?} is committed and durable on {copies} nodes only");
+        ensure!(2 * copies > disks.len(), "{entry:?} is committed, but durable on only {copies} nodes");
         if entry.kind == EntryKind::Normal {
             let command = Command::decode(&entry.payload)
-                .map_err(|error| Violation::new(format!("{entry:?} is no command: {error}")))?;
+                .map_err(|error| Violation::new(format!("{entry:?} is not a command: {error}")))?;
             clients.committed(&command)?;
             self.model.apply(&command);
         }

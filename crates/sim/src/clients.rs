@@ -1,8 +1,8 @@
-//! Simulated clients: what they ask, what they hear, and whether it can be true.
+//! Simulated clients: what they ask, what they are answered, and whether that can be true.
 //!
-//! Every answer names a revision, and the committed entries say what the store held at each: a read must have seen
-//! exactly that, a write must have done exactly that. A linearizable answer must not be older than any answer that
-//! somebody had heard before it was asked.
+//! Every response names a revision, and the committed entries determine what the store held at each. A read
+//! must have seen exactly that, and a write must have had exactly that effect. A linearizable response must
+//! not be older than any response that a client had before the request was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,37 +19,37 @@ use super::model::Model;
 use super::scenario::Scenario;
 use super::{Violation, ensure};
 
-/// A request that was asked and not answered.
+/// A request without a response so far.
 #[derive(Clone, Debug)]
 struct OpenRequest {
     node: usize,
     request: ClientRequest,
-    /// The newest revision that somebody had heard of when it was asked.
+    /// The newest revision that any client knew when the request was made.
     floor: Revision,
-    /// When, on the history's clock.
+    /// When it was made, on the history's clock.
     moment: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Clients {
     chance: Chance,
-    /// How many keys there are.
+    /// The number of keys.
     keys: u64,
     pub(super) history: History,
-    /// The newest revision that was read at each node in its present life.
+    /// The newest revision read at each node in its present life.
     read_at: BTreeMap<usize, Revision>,
     waiting: BTreeMap<ClientToken, OpenRequest>,
-    /// The newest revision in a linearizable answer.
+    /// The newest revision in a linearizable response.
     heard: Revision,
-    /// Writes that were said to have had no effect, ever.
+    /// The values of all writes reported to have had no effect.
     refused: BTreeSet<Bytes>,
     /// Values that were committed.
     committed: BTreeSet<Bytes>,
-    /// Revisions that were said to be an effective write's own.
+    /// Revisions claimed by effective writes.
     claimed: BTreeSet<Revision>,
-    /// The answers that were heard, good or bad.
+    /// Responses received, errors included.
     pub(super) answers: u64,
-    /// Writes that were acknowledged.
+    /// Acknowledged writes.
     pub(super) acknowledged: u64,
 }
 
@@ -74,12 +74,12 @@ impl Clients {
         &mut self.chance
     }
 
-    /// How many wait for an answer.
+    /// The number of requests that wait for a response.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether this one waits for an answer.
+    /// Whether this request waits for a response.
     pub(super) fn waits(&self, token: ClientToken) -> bool {
         self.waiting.contains_key(&token)
     }
@@ -90,7 +90,7 @@ impl Clients {
         self.waiting.insert(token, OpenRequest { node, request, floor: self.heard, moment });
     }
 
-    /// The node is gone: whoever asked it will never hear.
+    /// The node is gone: its open requests will never be answered.
     pub(super) fn forget(&mut self, node: usize) {
         self.read_at.remove(&node);
         for (_, asked) in self.waiting.extract_if(.., |_, asked| asked.node == node) {
@@ -129,7 +129,7 @@ impl Clients {
         }
     }
 
-    /// A Set whose value nobody else writes.
+    /// A Set whose value no other request writes.
     pub(super) fn set(
         &mut self,
         token: ClientToken,
@@ -151,13 +151,13 @@ impl Clients {
     /// An entry was committed.
     pub(super) fn committed(&mut self, command: &Command) -> Result<(), Violation> {
         if let Command::Set { value, .. } = command {
-            ensure!(!self.refused.contains(value), "{command:?} was committed and had been refused");
+            ensure!(!self.refused.contains(value), "{command:?} was committed after it had been refused");
             ensure!(self.committed.insert(value.clone()), "{command:?} was committed twice");
         }
         Ok(())
     }
 
-    /// A client hears.
+    /// A client receives a response.
     pub(super) fn answered(
         &mut self,
         token: ClientToken,
@@ -166,7 +166,7 @@ impl Clients {
     ) -> Result<(), Violation> {
         let asked = self.waiting.remove(&token);
         let Some(asked) = asked else {
-            return Err(Violation::new(format!("{token:?} was answered and did not wait: {result:?}")));
+            return Err(Violation::new(format!("{token:?} is answered but not open: {result:?}")));
         };
         self.answers += 1;
         match result {
@@ -182,7 +182,7 @@ impl Clients {
         model: &Model,
     ) -> Result<(), Violation> {
         let at = answer.header.revision;
-        ensure!(at <= model.revision(), "{asked:?} was answered from the future: {answer:?}");
+        ensure!(at <= model.revision(), "{asked:?} was answered with a future revision: {answer:?}");
         let true_here = match (&asked.request, &answer.body) {
             (ClientRequest::Write(command), ResponseBody::Applied(outcome)) => {
                 self.acknowledged += 1;
@@ -198,15 +198,15 @@ impl Clients {
             (ClientRequest::Barrier, ResponseBody::Reached) => true,
             _ => false,
         };
-        ensure!(true_here, "{asked:?} was answered with what never was: {answer:?}");
+        ensure!(true_here, "{asked:?} was answered with a state that never existed: {answer:?}");
         self.remember(asked, &answer.body);
         if !matches!(asked.request, ClientRequest::Write(_)) {
             let read_at = self.read_at.entry(asked.node).or_insert(Revision::EMPTY_STORE);
-            ensure!(at >= *read_at, "{asked:?} was answered with less than before at its node: {answer:?}");
+            ensure!(at >= *read_at, "{asked:?} read an older state than before at its node: {answer:?}");
             *read_at = at;
         }
         if is_linearizable(&asked.request) {
-            ensure!(at >= asked.floor, "{asked:?} was answered with the past: {answer:?}");
+            ensure!(at >= asked.floor, "{asked:?} was answered with a stale revision: {answer:?}");
             self.heard = self.heard.max(at);
         }
         Ok(())
@@ -230,7 +230,7 @@ impl Clients {
         }
     }
 
-    /// A List has read every key in its range: those that it shows, and those that it does not.
+    /// Records that a List has read every key in its range, both those it returned and those it did not.
     fn remember_list(&mut self, moment: u64, list: &ListRequest, page: &Page) {
         let last = page.items.last().map(|item| &item.key);
         let heard = self.history.now();
@@ -251,7 +251,7 @@ impl Clients {
         }
     }
 
-    /// An effective write's revision is its own.
+    /// Each effective write has a revision of its own.
     fn check_claim(&mut self, asked: &OpenRequest, effect: &Effect, at: Revision) -> Result<(), Violation> {
         let effective = match effect {
             Effect::Set { .. } => true,
@@ -259,8 +259,8 @@ impl Clients {
             Effect::ConditionFailed { .. } => false,
         };
         if effective {
-            ensure!(at > asked.floor, "{asked:?} has a revision that was known before: {at}");
-            ensure!(self.claimed.insert(at), "{asked:?} has the revision {at} of another write");
+            ensure!(at > asked.floor, "{asked:?} claims revision {at}, known before it was asked");
+            ensure!(self.claimed.insert(at), "{asked:?} claims revision {at}, which is another write's");
         }
         Ok(())
     }
@@ -268,14 +268,14 @@ impl Clients {
     fn check_error(&mut self, asked: &OpenRequest, error: &RequestError) -> Result<(), Violation> {
         let ClientRequest::Write(command) = &asked.request else {
             let unknown = matches!(error, RequestError::UnknownOutcome { .. });
-            ensure!(!unknown, "{asked:?} is a read, and its outcome is called unknown");
+            ensure!(!unknown, "{asked:?} is a read, but its outcome is called unknown");
             return Ok(());
         };
         let unknown = matches!(error, RequestError::UnknownOutcome { .. });
         if unknown {
             self.history.never_heard(command.key(), asked.moment, written(command));
         } else if let Command::Set { value, .. } = command {
-            ensure!(!self.committed.contains(value), "{asked:?} was refused and is committed: {error}");
+            ensure!(!self.committed.contains(value), "{asked:?} was refused, but is committed: {error}");
             self.refused.insert(value.clone());
         }
         Ok(())
@@ -286,7 +286,7 @@ fn key_of(place: u64) -> Bytes {
     Bytes::from(format!("k{place}"))
 }
 
-/// What a command leaves under its key if it has its effect.
+/// What an effective command leaves under its key.
 fn written(command: &Command) -> Option<Bytes> {
     match command {
         Command::Set { value, .. } => Some(value.clone()),

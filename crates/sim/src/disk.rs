@@ -1,7 +1,7 @@
-//! A simulated node's disk: the production log on a disk in memory, and beside it an exact record of what it was told.
+//! A simulated node's disk: the production log on a disk in memory, with an exact record of what it was told.
 //!
-//! The record ([`Ledger`]) knows what must have survived, whatever the log believes: promises are checked against it,
-//! and after each start what the log recovered must be a prefix of the stream of records that was written, and no
+//! The record ([`Ledger`]) knows what must have survived, whatever the log believes. Promises are checked
+//! against it. After each start, the recovered log must be a prefix of the stream of records written, and no
 //! shorter than what was flushed.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::ledger::{Image, Ledger};
 use super::scenario::Scenario;
 use super::{Violation, ensure};
 
-/// Where the log is on each disk.
+/// The directory of the log on each disk.
 const DIR: &str = "/sim";
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Disk {
     log: Option<Log<MemOs>>,
     ledger: Ledger,
     persisted: WriteSeq,
-    /// The process was killed, and the page cache lives: all that was written must come back.
+    /// The process was killed, but the page cache survived: everything written must come back.
     cache_survived: bool,
     /// The last write went into a new segment.
     has_rolled: bool,
@@ -53,7 +53,7 @@ impl Disk {
         }
     }
 
-    /// What is durable for certain.
+    /// What is certainly durable.
     pub(super) fn durable(&self) -> &Image {
         self.ledger.durable()
     }
@@ -71,14 +71,14 @@ impl Disk {
         self.log.as_mut().expect("the node is up")
     }
 
-    /// Recovers the log; what comes back is checked against what was written.
+    /// Recovers the log and checks the result against what was written.
     pub(super) fn open(&mut self) -> Result<(Recovered, LogReport), Violation> {
         let opened = Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options);
         let (log, recovered) =
             opened.map_err(|error| Violation::new(format!("the log does not open: {error}")))?;
         let found = self.ledger.judge(&log, &recovered)?;
         if self.cache_survived && found != *self.ledger.written() {
-            return Err(Violation::new("a killed process finds less than it had written"));
+            return Err(Violation::new("the log of a killed process has lost part of what was written"));
         }
         self.cache_survived = false;
         self.ledger.recovered(found);
@@ -89,11 +89,11 @@ impl Disk {
     }
 
     pub(super) fn append(&mut self, write: &LogWrite) -> Result<(), LogError> {
-        // Also a write that fails in its middle may leave a part of itself.
+        // A write that fails halfway may leave a part of itself, too.
         self.ledger.append(write);
         let flushes = self.os.counts().flushes;
         let appended = self.log_mut().append_write(write);
-        // Appending flushes nothing but a segment that has ended.
+        // An append flushes only a segment that has ended.
         self.has_rolled = self.os.counts().flushes > flushes;
         if matches!(appended, Err(LogError::NoRoom { .. } | LogError::OutOfOrder(_))) {
             self.ledger.withdraw();
@@ -106,7 +106,7 @@ impl Disk {
         self.has_rolled
     }
 
-    /// Flushes what was appended, and prepares the next segment where one is wanted.
+    /// Flushes what was appended, and prepares the next segment if one is wanted.
     pub(super) fn flush(&mut self) -> LogReport {
         match self.log_mut().flush() {
             Ok(persisted) => {
@@ -119,7 +119,7 @@ impl Disk {
         }
     }
 
-    /// The node is idle, or stops: the tail is proved.
+    /// The node is idle or stops: writes a sync marker that proves the tail.
     pub(super) fn write_sync_marker(&mut self) -> LogReport {
         match self.log_mut().write_sync_marker() {
             Ok(()) => self.flush(),
@@ -128,7 +128,7 @@ impl Disk {
     }
 
     fn prepare(&mut self) {
-        // A full disk is no error here: the log reports it, and is asked again after the next flush.
+        // A full disk is no error here: the log reports it, and prepares again after the next flush.
         let _ = self.log_mut().prepare_next();
     }
 
@@ -144,16 +144,16 @@ impl Disk {
         }
     }
 
-    /// Power is cut in the middle of a recovery, after so many changes of the disk.
+    /// Cuts the power in the middle of a recovery, after `changes` changes of the disk.
     pub(super) fn interrupt_recovery(&mut self, changes: u64, seed: u64) {
         self.os.stop_after(changes);
-        // Whether it came to its end or not: nobody has heard of it.
+        // Whether it completed or not, nobody has seen the result.
         drop(Log::open(self.os.clone(), Path::new(DIR), self.identity, self.options));
         self.power_cut(seed);
     }
 
-    /// A bit flips in a copy of the disk right after a start, when a mark proves all that there is: whoever opens the copy
-    /// either hears of it or finds everything.
+    /// Flips a bit in a copy of the disk right after a start, when a sync marker proves everything. Opening
+    /// the copy must either report the damage or recover everything.
     pub(super) fn check_bit_flip(&self, seed: u64) -> Result<(), Violation> {
         let mut chance = Chance::new(seed, 7);
         let dir = Path::new(DIR);
@@ -171,7 +171,7 @@ impl Disk {
         let whole = Image::of(&log, &recovered).is_ok_and(|found| found == *durable);
         ensure!(
             whole,
-            "bit {bit} of {} was flipped, and it cost something in silence: {:?} and {} entries of {}",
+            "bit {bit} of {} was flipped, which silently lost data: {:?} and {} entries of {}",
             path.display(),
             recovered.hard_state,
             recovered.entries.len(),
@@ -180,7 +180,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Every operation fails after so many further ones that change the disk.
+    /// Every operation that changes the disk fails after `operations` more.
     pub(super) fn stop_after(&self, operations: u64) {
         self.os.stop_after(operations);
     }
@@ -191,9 +191,9 @@ impl Disk {
         self.os = self.os.crash(seed);
     }
 
-    /// The process is gone; the page cache is not.
+    /// The process is gone, but the page cache is not.
     ///
-    /// After a flush that failed the cache cannot be believed: recovery drops it.
+    /// After a failed flush the cache cannot be trusted, so recovery drops it.
     pub(super) fn kill(&mut self, flush_failed: bool) {
         self.log = None;
         self.cache_survived = !flush_failed;
@@ -204,7 +204,7 @@ impl Disk {
         self.os.fail_next_flush();
     }
 
-    /// So much room is left on the disk.
+    /// Sets the free space of the disk.
     pub(super) fn set_free_bytes(&self, bytes: u64) {
         self.os.set_free_bytes(bytes);
     }

@@ -1,15 +1,17 @@
-//! Histories of clients, checked for linearizability as a black box: by what was asked, what was heard, and when.
+//! Clients' histories, checked for linearizability as a black box: by requests, responses and their times
+//! only.
 //!
-//! Elsewhere answers are held to the revisions that they name. Here the revisions are not believed: each key is a
-//! register; a read hears its value, a write hears what it replaced, and there must be an order of all of them that
-//! explains every answer and contradicts no client's clock (Herlihy and Wing; the search is Wing and Gong's, with Lowe's
-//! memory of what was tried). Keys are independent, so each is searched alone. A write without an answer may have
-//! happened at any time after it was asked, or never.
+//! Elsewhere responses are checked against the revisions that they name. Here the revisions are ignored. Each
+//! key is a register: a read returns its value, a write returns the value it replaced, and some order must
+//! explain every response without contradicting the clients' clocks (Herlihy and Wing; the search is Wing and
+//! Gong's, with Lowe's memoization). Keys are independent, so each is searched alone. A write without a
+//! response may have happened at any time after it was sent, or never.
 //!
-//! A List has read every key in its range, each by itself.
+//! A List counts as one read of every key in its range.
 //!
-//! Caveats: a write whose condition failed is not searched for (it is held to its revision), nor is it that a List has
-//! read all its keys at one moment. A search that would be too long is given up and counted.
+//! Caveats: a write whose condition failed is not searched (it is checked against its revision), nor is it
+//! checked that a List read all its keys at one moment. A search that would take too long is given up and
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,25 +20,25 @@ use bytes::Bytes;
 use super::{Violation, ensure};
 use lograft_kv::Effect;
 
-/// So many steps are searched for one key.
+/// The most steps of one key's search.
 const MAX_STEPS: usize = 20_000;
 
-/// What a key holds.
+/// The value of a key.
 type Value = Option<Bytes>;
 
 /// What a client did to a key, as far as it knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
-    /// It heard this value.
+    /// A read returned this value.
     Read(Value),
-    /// It replaced one value by another.
+    /// A write replaced one value with another.
     Swap { from: Value, to: Value },
-    /// It asked for this, and never heard.
+    /// A write of this value was never answered.
     Maybe { to: Value },
 }
 
 impl Deed {
-    /// What a write did, by what was heard of it; `None`: it had no effect.
+    /// What a write did, by its response; `None` if it had no effect.
     pub(super) fn of_effect(wrote: Value, effect: &Effect) -> Option<Self> {
         let value = |prev: &Option<lograft_kv::Versioned>| prev.as_ref().map(|prev| prev.value.clone());
         match effect {
@@ -57,11 +59,11 @@ impl Deed {
     }
 }
 
-/// A deed, and when: from `asked` to `heard`, on one clock for all.
+/// A deed and its time, from `asked` to `heard`, on one clock for all clients.
 #[derive(Clone, Debug)]
 struct Operation {
     asked: u64,
-    /// `u64::MAX`: never.
+    /// `u64::MAX` if there was no response.
     heard: u64,
     deed: Deed,
 }
@@ -74,30 +76,30 @@ pub(super) struct History {
 }
 
 impl History {
-    /// A moment of its own.
+    /// Returns a new moment, later than every earlier one.
     pub(super) fn now(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
 
-    /// A client heard.
+    /// A client received a response now.
     pub(super) fn heard(&mut self, key: &Bytes, asked: u64, deed: Deed) {
         let heard = self.now();
         self.heard_at(heard, key, asked, deed);
     }
 
-    /// A client heard of several keys at once.
+    /// A client's response is recorded at the moment `heard`, which several keys may share.
     pub(super) fn heard_at(&mut self, heard: u64, key: &Bytes, asked: u64, deed: Deed) {
         self.keys.entry(key.clone()).or_default().push(Operation { asked, heard, deed });
     }
 
-    /// A client will never hear what became of its write.
+    /// A client never learns the outcome of its write.
     pub(super) fn never_heard(&mut self, key: &Bytes, asked: u64, to: Value) {
         let operation = Operation { asked, heard: u64::MAX, deed: Deed::Maybe { to } };
         self.keys.entry(key.clone()).or_default().push(operation);
     }
 
-    /// Whether all of it can be explained. Returns how many keys were too much to search.
+    /// Checks all histories. Returns the number of keys whose search was given up.
     pub(super) fn check(&self) -> Result<u64, Violation> {
         let mut given_up = 0;
         for (key, operations) in &self.keys {
@@ -116,17 +118,19 @@ impl History {
 
 /// A search for an order.
 ///
-/// Two thoughts keep it short. A read that hears what the key holds may come at once, for it changes nothing. And a write
-/// without an answer need only have happened right before somebody heard its value: what nobody heard need not have been.
+/// Two rules keep it short. A read that matches the key's value can be taken at once, because it changes
+/// nothing. A write without a response can be placed right before an operation that saw its value; if none
+/// did, it need not have happened.
 struct Search {
-    /// Those with an answer, in the order in which they were asked.
+    /// Operations with a response, in the order of their requests.
     known: Vec<Known>,
-    /// When those without were asked, by the value that each leaves, in order; and their places among all of them.
+    /// Writes without a response, by the value that each leaves: request times in order, and positions among
+    /// all of them.
     unknown: Vec<Vec<(u64, usize)>>,
     unknowns: usize,
 }
 
-/// An operation with an answer. Values are numbers here; 0 is none.
+/// An operation with a response. Values are numbers here; 0 is no value.
 #[derive(Clone, Copy)]
 struct Known {
     asked: u64,
@@ -136,14 +140,14 @@ struct Known {
     is_read: bool,
 }
 
-/// A place in the search: what was done.
+/// A state of the search: which operations are done.
 struct Step {
-    /// A bit for each known operation, and behind them for each unknown one.
+    /// One bit for each known operation, then one for each unknown write.
     done: Vec<u64>,
     left: usize,
     /// All known operations before this one are done.
     open: usize,
-    /// A known operation, and the unknown one that must come before it.
+    /// A known operation, and the unknown write that must precede it.
     candidates: Vec<(usize, Option<usize>)>,
 }
 
@@ -174,7 +178,7 @@ impl Search {
         search
     }
 
-    /// Whether there is an order; `None`: that would take too long.
+    /// Whether an order exists; `None` if the search would take too long.
     fn run(&self) -> Option<bool> {
         let words = (self.known.len() + self.unknowns).div_ceil(64);
         let mut tried = BTreeSet::new();
@@ -207,7 +211,7 @@ impl Search {
         Some(false)
     }
 
-    /// What may come next: whatever was asked before the first answer that is still to come was heard.
+    /// Lists what may come next: every operation requested before the earliest response still to come.
     fn step(&self, done: Vec<u64>, left: usize, open: usize, state: usize) -> Step {
         let open = (open..self.known.len()).find(|&place| !is_set(&done, place)).unwrap_or(self.known.len());
         let mut first_heard = u64::MAX;
@@ -232,13 +236,13 @@ impl Search {
                 candidates.push((place, None));
             }
         }
-        // The last one is tried first: what needs no unknown write, then what was heard first.
+        // The last candidate is tried first: one that needs no unknown write, then the one answered first.
         candidates
             .sort_by_key(|&(place, before)| (before.is_none(), std::cmp::Reverse(self.known[place].heard)));
         Step { done, left, open, candidates }
     }
 
-    /// The first unknown write of this value that can have happened by then: it is as good as any later one.
+    /// The first unused unknown write of this value requested before `by`. It is as good as any later one.
     fn unknown_that_leaves(&self, value: usize, by: u64, done: &[u64]) -> Option<usize> {
         let mut asked = self.unknown[value].iter().take_while(|(asked, _)| *asked < by);
         asked.find(|(_, place)| !is_set(done, self.known.len() + place)).map(|(_, place)| *place)
@@ -265,7 +269,7 @@ mod tests {
         let operations = operations.iter().cloned();
         let operations: Vec<_> =
             operations.map(|(asked, heard, deed)| Operation { asked, heard, deed }).collect();
-        Search::of(&operations).run().expect("it is short")
+        Search::of(&operations).run().expect("the search is short")
     }
 
     #[test]
@@ -296,6 +300,6 @@ mod tests {
         assert!(is_linearizable(&[never.clone(), (4, 5, Deed::Read(None)), (6, 7, Deed::Read(value("a")))]));
         assert!(!is_linearizable(&[never.clone(), (1, 2, Deed::Read(value("a")))]));
         let back = [never, (4, 5, Deed::Read(value("a"))), (6, 7, Deed::Read(None))];
-        assert!(!is_linearizable(&back), "nobody deleted it");
+        assert!(!is_linearizable(&back), "no client deleted it");
     }
 }

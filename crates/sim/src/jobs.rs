@@ -1,12 +1,12 @@
-//! Work on a few threads whose outcome does not depend on how many they are.
+//! Work on a few threads with a result that does not depend on how many they are.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Works on the places 0, 1, 2, … in `jobs` threads and hands the outcomes to `take` in the order of their places,
-/// until that has enough. What was worked on beyond is dropped.
+/// Works on 0, 1, 2, … in `jobs` threads and passes the results to `take` in that order, until `take` has
+/// enough. Results past that are dropped.
 pub(super) fn in_order<T: Send>(
     jobs: usize,
     work: impl Fn(u64) -> T + Sync,

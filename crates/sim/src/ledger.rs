@@ -1,7 +1,8 @@
-//! What was written to a log, and what of it is durable for certain: the judge of all that a recovery brings back.
+//! What was written to a log, and what of it is certainly durable: the judge of everything that recovery
+//! returns.
 //!
-//! A recovered log must hold all that was durable and, behind that, a part of what was written since: up to some record
-//! of it, and nothing else. A term without its vote, an entry that nobody wrote, or one that was replaced is found.
+//! A recovered log must hold all that was durable, and after that a prefix of the records written since, and
+//! nothing else. A term without its vote, an entry that nobody wrote, or a replaced entry is a violation.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use lograft_types::{Entry, EntryId, EntryMeta, HardState, LogIndex, LogWrite, Wr
 
 use super::Violation;
 
-/// What a log holds: the term and the vote, and the entries behind a log start.
+/// The contents of a log: the term, the vote, and the entries after the log start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) hard_state: HardState,
@@ -19,7 +20,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// What an opened log holds.
+    /// The contents of an opened log.
     pub(super) fn of<O: Os>(log: &Log<O>, recovered: &Recovered) -> Result<Self, Violation> {
         let &Recovered { hard_state, log_start, .. } = recovered;
         let entries = match recovered.entries.last() {
@@ -32,7 +33,7 @@ impl Image {
             entry.id == meta.id && entry.payload.len() == meta.size_bytes as usize
         };
         if entries.len() != recovered.entries.len() || !entries.iter().zip(&recovered.entries).all(agrees) {
-            return Err(Violation::new("what can be read is not what recovery has told"));
+            return Err(Violation::new("the entries read are not those that recovery reported"));
         }
         Ok(Self { hard_state, log_start, entries })
     }
@@ -42,7 +43,7 @@ impl Image {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// Whether this entry, or the log start, is there.
+    /// Whether the log holds this entry, or starts right after it.
     pub(super) fn holds(&self, id: EntryId) -> bool {
         id == self.log_start || self.entry(id.index).is_some_and(|entry| entry.id == id)
     }
@@ -67,11 +68,11 @@ impl Image {
     fn put(&mut self, entry: &Entry) {
         let place = entry.id.index.distance_from(self.log_start.index).and_then(|place| place.checked_sub(1));
         let place = place.and_then(|place| usize::try_from(place).ok());
-        self.entries.truncate(place.expect("entries stand behind the log start"));
+        self.entries.truncate(place.expect("entries come after the log start"));
         self.entries.push(entry.clone());
     }
 
-    /// Takes in what was written, record by record, until `enough` says so. Returns whether it did.
+    /// Applies what was written, record by record, until `enough` returns true. Returns whether it did.
     fn take(&mut self, written: &Written, mut enough: impl FnMut(&Self) -> bool) -> bool {
         match written {
             Written::Write(write) => {
@@ -106,7 +107,7 @@ impl Image {
 #[derive(Clone, Debug)]
 enum Written {
     Write(LogWrite),
-    /// Behind this write all entries were dropped.
+    /// All entries were dropped after this write.
     Reset(WriteSeq, EntryId),
 }
 
@@ -131,7 +132,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// What is durable for certain.
+    /// What is certainly durable.
     pub(super) fn durable(&self) -> &Image {
         &self.durable
     }
@@ -141,17 +142,17 @@ impl Ledger {
         &self.written
     }
 
-    /// Whether all that was written is durable.
+    /// Whether everything written is durable.
     pub(super) fn is_durable(&self) -> bool {
         self.unflushed.is_empty()
     }
 
-    /// The log is told to append this. From now on a crash may leave a part of it.
+    /// The log is told to append this. From now on a crash may leave part of it.
     pub(super) fn append(&mut self, write: &LogWrite) {
         self.put(Written::Write(write.clone()));
     }
 
-    /// The log is told to drop all entries, behind this write.
+    /// The log is told to drop all entries after the write `behind`.
     pub(super) fn reset(&mut self, behind: WriteSeq, log_start: EntryId) {
         self.put(Written::Reset(behind, log_start));
     }
@@ -161,7 +162,7 @@ impl Ledger {
         self.unflushed.push_back(written);
     }
 
-    /// The log refused what it was told last, and has written nothing of it.
+    /// The log refused the last write and has written none of it.
     pub(super) fn withdraw(&mut self) {
         self.unflushed.pop_back();
         self.written = self.durable.clone();
@@ -177,14 +178,14 @@ impl Ledger {
         }
     }
 
-    /// A recovery has brought this back: it is what there is from now on.
+    /// A recovery has returned this: it is now all there is.
     pub(super) fn recovered(&mut self, image: Image) {
         self.written = image.clone();
         self.durable = image;
         self.unflushed.clear();
     }
 
-    /// What a recovery has brought back, if the writes can have left it.
+    /// What a recovery has returned, if the writes can have left it.
     pub(super) fn judge<O: Os>(&self, log: &Log<O>, recovered: &Recovered) -> Result<Image, Violation> {
         let found = Image::of(log, recovered)?;
         if found == self.durable {
@@ -196,7 +197,7 @@ impl Ledger {
             return Ok(found);
         }
         Err(Violation::new(format!(
-            "recovered {}; durable were {}, unflushed {:?}",
+            "recovered {}; durable: {}; unflushed: {:?}",
             found.in_short(),
             self.durable.in_short(),
             self.unflushed,
@@ -205,9 +206,9 @@ impl Ledger {
 }
 
 impl Image {
-    /// Term, vote and reach, without payloads.
+    /// The term, the vote and the range of entries, without payloads.
     pub(super) fn in_short(&self) -> String {
         let Self { hard_state, log_start, entries } = self;
-        format!("{hard_state:?} and {} entries behind {log_start} up to {}", entries.len(), self.last())
+        format!("{hard_state:?} and {} entries after {log_start} up to {}", entries.len(), self.last())
     }
 }

@@ -1,22 +1,24 @@
-//! A simulated cluster: production nodes, their production log, recovery and state machine, on simulated disks and a
-//! simulated network, one thread, one seed, no clock.
+//! A simulated cluster: production nodes with their production log, recovery and state machine, on simulated
+//! disks and a simulated network. One thread, one seed, no clock.
 //!
-//! [`run`] plays one seed: for a while clients ask and things go wrong; at every event the cluster is checked against
-//! what must always hold. Then the faults stop, and the cluster must get back to work: a leader, equal logs and states, a
-//! write that succeeds, nothing left on its way, every caller answered exactly once.
+//! [`run`] plays one seed. For a while clients send requests and things go wrong; after every event the
+//! cluster is checked against what must always hold. Then the faults stop, and the cluster must get back to
+//! work: a leader, equal logs and states, a write that succeeds, nothing in flight, every request answered
+//! exactly once.
 //!
 //! Where to read on:
-//! - `scenario`: what a seed makes of a run
+//! - `scenario`: how a seed determines a run
 //! - `world`: the order of events, and how a node's effects are carried out
 //! - `network`, `disk`, `clients`: the simulated surroundings
 //! - `checks`, `model`, `history`: what must hold
 //! - `campaign`, `command`: many seeds, and the program that plays them
 //!
-//! Beside whole clusters, the log alone is tried harder: [`images`] makes every disk that a power cut may leave of it,
-//! [`bits`] flips every bit of one. `ledger` judges what is recovered, here and there.
+//! The log alone is tested harder: [`images`] makes every disk that a power cut may leave of it, and [`bits`]
+//! flips every bit of one. `ledger` judges what is recovered in all of these.
 //!
-//! A seed replays to the same trace, on every machine: [`Trace::hash`] is the same. Of the nodes' two outer shells, the
-//! actor and the edges, nothing runs here; a disk of a node that is up never damages what it has flushed.
+//! A seed replays to the same trace on every machine, with the same [`Trace::hash`]. Caveats: the outer
+//! shells of a node, the actor and the API, do not run here; the disk of a running node never damages what it
+//! has flushed.
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +46,7 @@ use std::panic::AssertUnwindSafe;
 pub use scenario::{Fault, Scenario};
 pub use trace::Trace;
 
-/// Something that must never be.
+/// Something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(String);
 
@@ -60,7 +62,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Leaves with a [`Violation`] if the condition does not hold.
+/// Returns a [`Violation`] if the condition does not hold.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
@@ -70,16 +72,16 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Entries that were committed.
+    /// Committed entries.
     pub committed: u64,
     /// Terms that had a leader.
     pub terms_led: u64,
-    /// Answers that clients heard.
+    /// Responses that clients received.
     pub answers: u64,
-    /// Writes that were acknowledged.
+    /// Acknowledged writes.
     pub acknowledged: u64,
     /// Faults that struck.
     pub faults: u64,
@@ -87,39 +89,39 @@ pub struct Summary {
     pub faults_by_kind: [u64; Fault::ALL.len()],
     /// How often each of [`Mark::ALL`](lograft_types::marks::Mark::ALL) was reached.
     pub marks: Vec<u64>,
-    /// Messages that were delivered.
+    /// Messages delivered.
     pub delivered: u64,
-    /// Inputs that were handed to nodes.
+    /// Events handed to nodes.
     pub events: u64,
     /// Lives of nodes that ended.
     pub falls: u64,
-    /// Logs that were recovered, whole or up to a crash in the middle of it.
+    /// Logs recovered, including recoveries that a crash interrupted.
     pub recoveries: u64,
-    /// Keys whose history was too much to search.
+    /// Keys whose search for an order was given up.
     pub unsearched: u64,
-    /// Bits that were flipped in disks at rest.
+    /// Bits flipped in disks at rest.
     pub flips: u64,
 }
 
-/// Plays a scenario. The trace says what happened, also when a node panics.
+/// Plays a scenario. The trace says what happened, even if a node panics.
 ///
 /// # Errors
-/// The first thing that must never be.
+/// The first violation.
 pub fn run(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, Violation> {
-    // What an earlier run on this thread has left is not this run's.
+    // Discards what an earlier run on this thread has counted.
     lograft_types::marks::take();
     world::World::new(scenario.clone(), trace)?.play()
 }
 
-/// Plays a scenario like [`run`], and takes a node's panic for what it is: a failure.
+/// Plays a scenario like [`run`], and treats a node's panic as a failure.
 ///
 /// # Errors
-/// What failed, in words.
+/// What failed, as text.
 pub fn attempt(scenario: &Scenario, trace: &mut Trace) -> Result<Summary, String> {
     attempt_to(|| run(scenario, trace))
 }
 
-/// Takes a panic for what it is: a failure.
+/// Treats a panic as a failure.
 fn attempt_to<T>(action: impl FnOnce() -> Result<T, Violation>) -> Result<T, String> {
     match std::panic::catch_unwind(AssertUnwindSafe(action)) {
         Ok(result) => result.map_err(|violation| violation.to_string()),

@@ -1,7 +1,7 @@
-//! What the store must say: a plain model of it, with every version of every key.
+//! What the store must return: a plain model of it that keeps every version of every key.
 //!
-//! The committed entries are the one true order of the writes. Each effective one takes the next revision, so a revision
-//! names a state, and whoever answers with a revision can be held to it.
+//! The committed entries are the one true order of writes. Each effective one takes the next revision, so a
+//! revision identifies a state, and a response that names a revision can be checked against it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use lograft_types::Revision;
 #[derive(Debug)]
 pub(super) struct Model {
     revision: Revision,
-    /// Of each key, what each change of it left; `None`: it was deleted.
+    /// For each key, what each of its changes left; `None` if it was deleted.
     versions: BTreeMap<Bytes, Vec<(Revision, Option<Versioned>)>>,
     /// What each revision did.
     changes: BTreeMap<Revision, Change>,
@@ -36,7 +36,7 @@ impl Model {
         self.revision
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) fn len(&self) -> usize {
         self.versions
             .values()
@@ -51,7 +51,7 @@ impl Model {
         versions[..known].last()?.1.as_ref()
     }
 
-    /// The page of a list at a revision. Without a bound on bytes.
+    /// The page of a list at a revision, without a limit on bytes.
     pub(super) fn list(&self, list: &ListRequest, at: Revision) -> Page {
         let mut page = Page::default();
         for key in self.versions.keys() {
@@ -72,7 +72,7 @@ impl Model {
         page
     }
 
-    /// Takes the next committed command.
+    /// Applies the next committed command.
     pub(super) fn apply(&mut self, command: &Command) {
         let (key, condition) = match command {
             Command::Set { key, if_mod_revision, .. } | Command::Delete { key, if_mod_revision } => {
@@ -102,7 +102,7 @@ impl Model {
         self.changes.insert(next, Change { command: command.clone(), outcome });
     }
 
-    /// Whether a command that was answered with this outcome can have had it.
+    /// Whether a command can have had the outcome in its response.
     pub(super) fn explains(&self, command: &Command, outcome: &Outcome) -> bool {
         let key = command.key();
         match &outcome.effect {

@@ -1,7 +1,7 @@
 //! The network between simulated nodes: it loses, delays, duplicates, reorders and cuts.
 //!
-//! It decides when a packet arrives, and how often; the world carries it. Packets on one link stay in order unless they
-//! are allowed to overtake.
+//! It decides when a packet arrives, and how often; the world carries it. Packets on one link stay in order
+//! unless overtaking is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use lograft_raft::Response;
 use super::chance::Chance;
 use super::scenario::{ELECTION_US, Scenario};
 
-/// Something on its way.
+/// Something in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     pub(super) from: usize,
@@ -27,7 +27,7 @@ pub(super) enum Body {
     ForwardResponse { asker: Asker, result: Result<ForwardResponse, RequestError> },
 }
 
-/// Who forwarded something, in which of its lives.
+/// The node that forwarded something, and in which life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Asker {
     pub(super) node: usize,
@@ -36,7 +36,7 @@ pub(super) struct Asker {
 }
 
 impl Packet {
-    /// If this packet is lost, so is what this asker forwarded.
+    /// The asker whose forwarded request is lost if this packet is.
     pub(super) fn asker(&self) -> Option<Asker> {
         match &self.body {
             Body::Forward { asker, .. } | Body::ForwardResponse { asker, .. } => Some(*asker),
@@ -49,9 +49,9 @@ impl Packet {
 pub(super) struct Network {
     chance: Chance,
     cut: BTreeSet<(usize, usize)>,
-    /// Links that take nothing more, but bring what they have.
+    /// Links that accept nothing new, but deliver what is in flight.
     closed: BTreeSet<(usize, usize)>,
-    /// Nodes whose messages take long, and until when.
+    /// Nodes whose messages are slow, and until when.
     slow_until_us: BTreeMap<usize, u64>,
     /// The last arrival on each link.
     last_us: BTreeMap<(usize, usize), u64>,
@@ -80,12 +80,12 @@ impl Network {
         self.cut.insert((from, to));
     }
 
-    /// What is on its way still arrives, however late; nothing more is taken.
+    /// The link accepts nothing new. What is in flight still arrives, however late.
     pub(super) fn close(&mut self, from: usize, to: usize) {
         self.closed.insert((from, to));
     }
 
-    /// Everything to and from this node takes long.
+    /// Everything to and from this node is slow until then.
     pub(super) fn slow_down(&mut self, node: usize, until_us: u64) {
         self.slow_until_us.insert(node, until_us);
     }
@@ -95,13 +95,13 @@ impl Network {
         self.closed.clear();
     }
 
-    /// No fault any more, for the rest of the run.
+    /// Ends all faults for the rest of the run.
     pub(super) fn end_faults(&mut self) {
         self.heal();
         self.healed = true;
     }
 
-    /// When the packet arrives: not at all, once, or twice.
+    /// When the packet arrives: never, once, or twice.
     pub(super) fn arrivals(&mut self, packet: &Packet, now_us: u64, scenario: &Scenario) -> Vec<u64> {
         let link = (packet.from, packet.to);
         let mut way_us = self.chance.between(50, scenario.message_us.max(50));
@@ -125,7 +125,8 @@ impl Network {
         } else {
             self.in_order(link, now_us + way_us)
         };
-        // A forwarded request travels on a stream, which delivers once or not at all: twice would be two writes.
+        // A forwarded request travels on a stream, which delivers at most once. Delivering it twice would
+        // make two writes.
         if packet.asker().is_none() && self.chance.percent(scenario.duplicate_percent) {
             let late_us = self.chance.pick(&[10, ELECTION_US / 2, 5 * ELECTION_US]);
             return vec![first_us, first_us + self.chance.below(late_us)];

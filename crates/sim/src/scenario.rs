@@ -1,10 +1,10 @@
-//! What a seed makes of a run: how large everything is, and which faults there are.
+//! How a seed determines a run: the sizes, and which faults occur.
 //!
-//! Half of the seeds are *uniform*: three nodes, every fault now and then. Most others are a *swarm*: each run has its
-//! own few faults, in its own dose, and draws its own sizes. Uniform runs miss whole classes of bugs, for every fault
-//! stands in the way of every other. The rest, one seed in eight, are *ambushes*: whoever wins an election falls or is cut
-//! off at once, again and again, so that entries of many terms are in few logs each (Raft figure 8), and messages of one
-//! term arrive in another.
+//! Half of the seeds are *uniform*: three nodes, and every fault now and then. Most others are a *swarm*:
+//! each run has a few kinds of faults, with its own frequency, and draws its own sizes. Uniform runs miss
+//! whole classes of bugs, because each fault gets in the way of every other. The rest, one seed in eight, are
+//! *ambushes*: every node that wins an election crashes or is cut off at once, again and again. So entries of
+//! many terms are in few logs each (Raft figure 8), and messages of one term arrive in another.
 
 use super::chance::Chance;
 
@@ -12,33 +12,33 @@ mod overrides;
 
 /// The election timeout T of simulated nodes, in ticks.
 pub(super) const ELECTION_TICKS: u32 = 10;
-/// A tick.
+/// The length of a tick.
 pub(super) const TICK_MS: u64 = 10;
 /// The election timeout T.
 pub(super) const ELECTION_US: u64 = ELECTION_TICKS as u64 * TICK_MS * 1000;
 
-/// Something that goes wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Power is cut: what was not flushed is lost, in part or as a whole.
+    /// Power is cut: unflushed data is lost in part or completely.
     PowerCut,
     /// The leader's power is cut.
     LeaderPowerCut,
     /// The process is killed: the page cache survives.
     Kill,
-    /// The process is asked to stop, answers all that waits, flushes, marks.
+    /// The process is asked to stop: it answers all open requests, flushes, and writes a sync marker.
     Stop,
-    /// The nodes fall into groups that do not hear each other.
+    /// The nodes are split into groups that do not hear each other.
     Partition,
     /// One direction of one link is cut.
     OneWayCut,
     /// All links work again.
     Heal,
-    /// Links break, and both ends notice; what is on its way may be lost.
+    /// Links break and both ends notice; what is in flight may be lost.
     LinkReset,
-    /// A process does nothing for a while; it may find a burst of ticks when it wakes.
+    /// A process does nothing for a while and may get a burst of ticks when it wakes.
     Pause,
-    /// All messages to and from a node take long for a while.
+    /// All messages to and from a node are slow for a while.
     SlowPeer,
     /// A disk is slow for a while.
     SlowDisk,
@@ -46,11 +46,11 @@ pub enum Fault {
     DiskStall,
     /// A flush fails, and the process ends.
     FlushFailure,
-    /// There is little or no room on a disk for a while: one of the next allocations fails.
+    /// A disk has little or no space for a while: one of the next allocations fails.
     FullDisk,
-    /// Power is cut between two operations of the disk.
+    /// Power is cut between two disk operations.
     DiskStop,
-    /// The leader does nothing for a while and hears of nothing that happens meanwhile, but clients go on asking it.
+    /// The leader does nothing for a while and receives nothing but clients' requests.
     LeaderFreeze,
 }
 
@@ -76,76 +76,77 @@ impl Fault {
     ];
 }
 
-/// A run, but for the chance in it.
+/// Everything about a run except its random choices.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Where all chance comes from.
+    /// Where all randomness comes from.
     pub seed: u64,
-    /// How many nodes.
+    /// The number of nodes.
     pub nodes: usize,
-    /// How long there are faults and clients.
+    /// How long faults and clients last.
     pub duration_us: u64,
-    /// The faults that there are; one that stands here twice comes twice as often.
+    /// The faults that occur; one listed twice occurs twice as often.
     pub faults: Vec<Fault>,
     /// The longest time from one fault to the next.
     pub fault_gap_us: u64,
-    /// How long a node is away after it fell.
+    /// How long a node is down after a crash.
     pub downtime_us: u64,
-    /// Won elections whose winner is cut off or loses its power at once.
+    /// The share of elections after which the winner is cut off or loses power at once.
     pub ambush_percent: u64,
-    /// Messages that are lost.
+    /// The share of messages that are lost.
     pub loss_percent: u64,
-    /// Messages that arrive twice.
+    /// The share of messages that arrive twice.
     pub duplicate_percent: u64,
-    /// Messages that may overtake others.
+    /// The share of messages that may overtake others.
     pub reorder_percent: u64,
-    /// Messages that take as long as several elections.
+    /// The share of messages that take as long as several elections.
     pub straggler_percent: u64,
-    /// Appends that tell the leader's whole commit index, as the paper's do, and not only what they cover: a follower
-    /// must not commit what it has not compared (Raft §5.3).
+    /// The share of appends that carry the leader's whole commit index, as the paper's do, instead of one
+    /// limited to what they cover. A follower must not commit what it has not compared (Raft §5.3).
     pub whole_commit_percent: u64,
-    /// How much faster or slower than the others a node's clock may go.
+    /// How much faster or slower than the others a node's clock may run.
     pub clock_drift_percent: u64,
-    /// How far apart the ticks of two nodes may be; 0: all clocks tick at the same moments.
+    /// The largest offset between the ticks of two nodes; 0: all clocks tick at the same moments.
     pub clock_spread_us: u64,
-    /// Starts before which a bit of the disk flips.
+    /// The share of starts before which a bit of the disk flips.
     pub bit_flip_percent: u64,
-    /// The longest way of an ordinary message.
+    /// The longest delay of an ordinary message.
     pub message_us: u64,
-    /// The longest time until a node takes its turn.
+    /// The longest delay until a node takes its turn.
     pub turn_us: u64,
-    /// The longest time of a flush.
+    /// The longest duration of a flush.
     pub flush_us: u64,
-    /// The longest time until a node hears that a flush has ended.
+    /// The longest delay until a node learns that a flush has ended.
     pub report_us: u64,
-    /// The longest time from one request of a client to the next.
+    /// The longest time between requests of clients.
     pub request_gap_us: u64,
     /// The most requests at once.
     pub request_burst: u64,
-    /// The longest time that a client waits.
+    /// How long a client waits at most.
     pub request_timeout_ms: u64,
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: u64,
-    /// The longest filling of a value.
+    /// The longest padding of a value.
     pub value_bytes: u64,
     /// The most entries in one message.
     pub max_append_entries: usize,
     /// The most bytes of entries in one message.
     pub max_append_bytes: usize,
-    /// The most messages with entries on their way.
+    /// The most messages with entries in flight.
     pub max_inflight_messages: usize,
-    /// Bytes of entries on their way, above which nothing more is sent.
+    /// Bytes of entries in flight, above which nothing more is sent.
     pub max_inflight_bytes: usize,
-    /// Entries in memory.
+    /// Bytes of entries kept in memory.
     pub entry_cache_bytes: usize,
-    /// The first segment's size.
+    /// The size of the first segment.
     pub min_segment_bytes: u64,
-    /// The largest segment's size.
+    /// The size of the largest segment.
     pub max_segment_bytes: u64,
 }
 
 impl Scenario {
-    /// The scenario of a seed: even seeds are uniform, odd ones of the swarm, every fourth of these an ambush.
+    /// The scenario of a seed: even seeds are uniform; odd ones are a swarm, but every fourth of these is an
+    /// ambush.
     pub fn of_seed(seed: u64) -> Self {
         match seed % 8 {
             0 | 2 | 4 | 6 => Self::uniform(seed),
@@ -191,7 +192,7 @@ impl Scenario {
         }
     }
 
-    /// Winners of elections do not last.
+    /// Winners of elections do not stay leader for long.
     pub fn ambush(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 8);
         let faults: &[&[Fault]] = &[
@@ -217,7 +218,7 @@ impl Scenario {
         }
     }
 
-    /// Sizes and faults of its own.
+    /// Its own sizes and faults.
     pub fn swarm(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 1);
         let uniform = Self::uniform(seed);

@@ -1,15 +1,15 @@
-//! What happened in a run: a hash of all of it, and on demand the last lines to read.
+//! What happened in a run: a hash of all of it and, on demand, the last lines to read.
 
 use std::collections::VecDeque;
 
-/// So many lines are kept.
+/// How many lines a readable trace keeps.
 const KEPT_LINES: usize = 200;
-/// A line is cut behind so much.
+/// The most characters of a line.
 const LINE_CHARS: usize = 400;
 
 /// The trace of a run.
 ///
-/// Lines are made only when somebody wants to read them: a run that failed is run again with a readable trace.
+/// Lines are formatted only in a readable trace: a failed run is played again with one.
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
@@ -21,7 +21,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that keeps its hash only.
+    /// A trace that keeps only its hash.
     pub fn hashed() -> Self {
         Self {
             hash: 0xcbf2_9ce4_8422_2325,
@@ -37,7 +37,7 @@ impl Trace {
         Self { readable: true, ..Self::hashed() }
     }
 
-    /// A trace that keeps all of its lines.
+    /// A trace that keeps all its lines.
     pub fn whole() -> Self {
         Self { kept_lines: usize::MAX, ..Self::readable() }
     }
@@ -47,7 +47,7 @@ impl Trace {
         self.hash
     }
 
-    /// How much has happened.
+    /// The number of events so far.
     pub fn step(&self) -> u64 {
         self.step
     }

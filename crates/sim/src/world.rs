@@ -1,7 +1,8 @@
-//! The order of events: an agenda of what happens when, and what each happening does.
+//! The order of events: an agenda of what happens when, and what each event does.
 //!
-//! Whatever happens to a node goes into its mailbox; a little later it takes a turn with all of it, as the actor does.
-//! The agenda is ordered by time and then by when it was planned, so a seed has one history only.
+//! An event for a node goes into its mailbox; a little later the node takes a turn with all of them, as the
+//! actor does. The agenda is ordered by time and then by when the event was planned, so a seed has exactly
+//! one history.
 
 mod carry;
 mod deliver;
@@ -28,7 +29,7 @@ use lograft_raft::{AppendEntries, ReplyTo};
 use lograft_storage::LogReport;
 use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, mark};
 
-/// Something that happens at its time. What belongs to a life of a node is void in the next one.
+/// A planned event. If it belongs to one life of a node, it is void in the next.
 #[derive(Clone, Debug)]
 enum Happening {
     Tick {
@@ -43,7 +44,7 @@ enum Happening {
         at: usize,
         life: u64,
     },
-    /// A node hears that a flush has ended.
+    /// A node learns that a flush has ended.
     Report {
         at: usize,
         life: u64,
@@ -56,7 +57,7 @@ enum Happening {
         life: u64,
         load: Load,
     },
-    /// Entries for a peer are read from the log, and leave.
+    /// Entries for a peer are read from the log and sent.
     Depart {
         at: usize,
         life: u64,
@@ -66,7 +67,7 @@ enum Happening {
     Deliver(Packet),
     /// An asker learns that its forwarded request was lost.
     ForwardLost(Asker),
-    /// A node that was stopped is given all the ticks that it has missed.
+    /// A stopped node is given all the ticks that it missed.
     TickBurst {
         at: usize,
         life: u64,
@@ -96,14 +97,14 @@ enum Happening {
     },
 }
 
-/// A node's machine: it outlives the node's lives.
+/// A node's machine, which outlives the node's lives.
 #[derive(Debug)]
 struct Machine {
     identity: Identity,
     disk: Disk,
-    /// Counts up with each start.
+    /// Goes up by one with each start.
     life: u64,
-    /// `None`: it is down.
+    /// `None` while the node is down.
     node: Option<Node>,
     mailbox: Vec<Event>,
     turn_planned: bool,
@@ -112,22 +113,22 @@ struct Machine {
     disk_is_slow: bool,
     disk_is_full: bool,
     flush_will_fail: bool,
-    /// How long the next flush takes beyond its time.
+    /// The additional duration of the next flush.
     flush_stall_us: u64,
-    /// Its disk stops after some further operations, and the power goes.
+    /// Its disk stops after some more operations, and then the power is cut.
     disk_stops: bool,
-    /// A tick of its clock.
+    /// The tick of its clock.
     tick_us: u64,
-    /// When it hears of the last flush that ended.
+    /// When it learns of the last flush that ended.
     report_at_us: u64,
 }
 
-/// A peer's request that a node has to answer.
+/// A peer's request that a node must answer.
 #[derive(Debug)]
 struct Exchange {
     at: usize,
     asker: usize,
-    /// `None`: a vote was asked for.
+    /// `None` for a vote request.
     named: Option<Named>,
 }
 
@@ -141,16 +142,16 @@ pub(super) struct World<'t> {
     network: Network,
     clients: Clients,
     checks: Checks,
-    /// When things happen.
+    /// Decides when things happen.
     timing: Chance,
-    /// What goes wrong.
+    /// Decides what goes wrong.
     mischief: Chance,
     exchanges: BTreeMap<ReplyTo, Exchange>,
-    /// Who was asked for a vote by whom, in which term.
+    /// Who requested a vote from whom, in which term.
     votes_asked: BTreeSet<(usize, NodeId, Term)>,
-    /// Forwarded requests at the node that was asked.
+    /// Forwarded requests at the node that received them.
     forwarded: BTreeMap<ForwardToken, (usize, Asker)>,
-    /// Forwarded requests at the node that asks.
+    /// Forwarded requests at the node that sent them.
     awaited: BTreeSet<Asker>,
     next_number: u64,
     faults_are_on: bool,
@@ -262,9 +263,9 @@ impl<'t> World<'t> {
         self.trace.note(self.now_us, line);
     }
 
-    /// The next thing happens.
+    /// Lets the next event happen.
     fn step(&mut self) -> Result<(), Violation> {
-        let ((at_us, number), happening) = self.agenda.pop_first().expect("time goes on for ever");
+        let ((at_us, number), happening) = self.agenda.pop_first().expect("time never ends");
         self.now_us = at_us;
         self.trace.next_step();
         self.trace.mix(&[at_us, number]);
@@ -291,7 +292,7 @@ impl<'t> World<'t> {
                 self.tick_often(at, ticks);
             }
             Happening::PowerCut { at, life } if self.lives(at, life) => self.power_cut(at),
-            // It belonged to a life that is over.
+            // The event belonged to a life that is over.
             Happening::Tick { .. }
             | Happening::Turn { .. }
             | Happening::Flush { .. }
@@ -306,7 +307,7 @@ impl<'t> World<'t> {
                 let reason = "the link broke".to_owned();
                 self.forward_done(asker, Err(ForwardFailure::Lost { reason }));
             }
-            // Links that are cut when the faults are over are cut for a reason of their own.
+            // Links that are cut after the faults are over belong to the final disturbance.
             Happening::LinksHeal if self.faults_are_on => self.network.heal(),
             Happening::LinksHeal => {}
             Happening::Ask => self.ask(),
@@ -324,24 +325,24 @@ impl<'t> World<'t> {
 
     fn tick(&mut self, at: usize) {
         let life = self.machines[at].life;
-        // No two clocks go alike, and none goes evenly; unless the scenario has them all in step.
+        // No two clocks run alike and none runs evenly, unless the scenario keeps them all in step.
         let uneven_us = self.timing.below(self.scenario.clock_spread_us.min(200));
         let in_us = self.machines[at].tick_us + uneven_us;
         self.plan(in_us, Happening::Tick { at, life });
-        // Ticks that nobody looked at are one: as the actor has it.
+        // Ticks that the node has not seen yet count as one, as in the actor.
         if !self.machines[at].mailbox.iter().any(|event| matches!(event, Event::Tick)) {
             self.post(at, Event::Tick);
         }
     }
 
-    /// A node is given ticks that it has missed, one by one.
+    /// Gives a node the ticks that it missed, one by one.
     fn tick_often(&mut self, at: usize, ticks: u64) {
         for _ in 0..ticks {
             self.post(at, Event::Tick);
         }
     }
 
-    /// Something happens to a node: it will take a turn.
+    /// Puts an event into a node's mailbox; the node will take a turn.
     fn post(&mut self, at: usize, event: Event) {
         let machine = &mut self.machines[at];
         machine.mailbox.push(event);
@@ -369,12 +370,12 @@ impl<'t> World<'t> {
         let term_before = node.raft().term();
         let mut effects = node.turn(events);
         match effects.halt.take() {
-            // What the halting turn asked for is not done: as the actor has it.
+            // A turn that halts carries out no effects, as in the actor.
             Some(HaltReason::LogFailed(why)) => {
                 self.note(|| format!("n{} halts: {why}", at + 1));
                 return self.fall_after_log_failure(at);
             }
-            // Nor can a disk be read that has stopped.
+            // A disk that has stopped cannot be read either.
             Some(HaltReason::UnreadableLog { .. }) if self.machines[at].disk_stops => {
                 return self.fall_after_log_failure(at);
             }
@@ -385,7 +386,7 @@ impl<'t> World<'t> {
         carried.map_err(|violation| Violation::new(format!("n{}: {violation}", at + 1)))
     }
 
-    /// A flush ends: everything appended until now is durable.
+    /// A flush ends: everything appended so far is durable.
     fn flush(&mut self, at: usize) -> Result<(), Violation> {
         let proves_tail = self.timing.percent(15);
         let machine = &mut self.machines[at];
@@ -403,11 +404,11 @@ impl<'t> World<'t> {
         self.note(|| {
             let LogReport { persisted, credit_bytes, disk_full, .. } = &report;
             format!(
-                "n{} flushed write {persisted}, room {credit_bytes}, full {disk_full}, failed {failed}",
+                "n{} flushed write {persisted}, credit {credit_bytes}, full {disk_full}, failed {failed}",
                 at + 1
             )
         });
-        // Nothing is appended to a log that failed: the node hears of it now.
+        // Nothing is appended to a failed log: the node learns of the failure now.
         if failed {
             self.post(at, Event::Log(report));
             self.machines[at].paused_until_us = 0;
@@ -417,7 +418,7 @@ impl<'t> World<'t> {
         Ok(())
     }
 
-    /// The log's thread tells the node, which may have handed in more meanwhile. Reports stay in order.
+    /// The log thread reports to the node, which may have handed in more meanwhile. Reports stay in order.
     fn report_later(&mut self, at: usize, report: LogReport) {
         let longest_us = if self.faults_are_on { self.scenario.report_us } else { 0 };
         let in_us = self.timing.below(longest_us + 1);
@@ -428,7 +429,7 @@ impl<'t> World<'t> {
         self.plan(in_us, Happening::Report { at, life, report, last });
     }
 
-    /// Clients ask.
+    /// Clients send requests.
     fn ask(&mut self) {
         if !self.faults_are_on {
             return;

@@ -1,16 +1,16 @@
-//! Whole clusters under a few hundred seeds: production nodes on disks that lose what was not flushed and a network that
-//! loses, delays, duplicates, reorders and cuts.
+//! Whole clusters under a few hundred seeds: production nodes on disks that lose unflushed data and a network
+//! that loses, delays, duplicates, reorders and cuts.
 //!
-//! A seed that fails says how to play it again: `LOGRAFT_SIM_SEED=7 cargo test -p lograft-sim --test simulation one_seed`. The program
-//! `lograft-sim` plays more of them, and shortens what fails.
+//! A failing seed prints how to replay it: `LOGRAFT_SIM_SEED=7 cargo test -p lograft-sim --test simulation
+//! one_seed`. The program `lograft-sim` plays more of them, and shortens failures.
 
 use lograft_sim::{Scenario, Summary, Trace, attempt, run};
 use lograft_types::marks::{COUNTED, Mark};
 
-/// What `cargo test` plays; `scripts/mutants` reads this to tell what it finds.
+/// What `cargo test` plays. `scripts/mutants` reads this to report what it finds.
 const EVERYDAY_SEEDS: u64 = 400;
 
-/// Plays a seed. If something fails, it is played again with a trace to read.
+/// Plays a seed. If it fails, plays it again with a readable trace.
 fn play(seed: u64) -> Summary {
     let scenario = Scenario::of_seed(seed);
     match attempt(&scenario, &mut Trace::hashed()) {
@@ -25,7 +25,7 @@ fn play(seed: u64) -> Summary {
             panic!(
                 "seed {seed}, step {}: {}\nplay it again: LOGRAFT_SIM_SEED={seed} cargo test -p lograft-sim --test simulation one_seed",
                 trace.step(),
-                outcome.err().unwrap_or_else(|| "it succeeded when played again".to_owned()),
+                outcome.err().unwrap_or_else(|| "it succeeded when replayed".to_owned()),
             );
         }
     }
@@ -47,12 +47,12 @@ fn assert_lively(summaries: &[Summary]) {
         sum(|run| run.faults),
         sum(|run| run.delivered),
     );
-    assert!(sum(|run| run.acknowledged) >= 50, "writes are acknowledged in spite of the faults");
-    assert!(sum(|run| run.terms_led) >= 3, "leaders change");
-    assert!(sum(|run| run.faults) >= 5, "faults strike");
+    assert!(sum(|run| run.acknowledged) >= 50, "too few writes are acknowledged under faults");
+    assert!(sum(|run| run.terms_led) >= 3, "leaders change too rarely");
+    assert!(sum(|run| run.faults) >= 5, "too few faults strike");
 }
 
-/// Where the rare branches are not taken, the faults do not do what they are there for.
+/// If the rare branches are not taken, the faults miss their purpose.
 fn assert_marks(summaries: &[Summary], may_miss: usize) {
     let count = |mark: &Mark| summaries.iter().map(|run| run.marks[*mark as usize]).sum::<u64>();
     let missed: Vec<_> = Mark::ALL.iter().filter(|mark| count(mark) == 0).collect();
@@ -63,7 +63,7 @@ fn assert_marks(summaries: &[Summary], may_miss: usize) {
 fn a_cluster_stays_safe_and_recovers_from_all_faults_together() {
     let runs = play_all((0..EVERYDAY_SEEDS).step_by(2));
     assert_lively(&runs);
-    // The few that need bad luck or small sizes are left to long runs.
+    // The few marks that need bad luck or small sizes are left to long runs.
     assert_marks(&runs, 4);
 }
 
@@ -84,17 +84,18 @@ fn a_seed_replays_to_the_same_trace() {
     }
     let mut other = Trace::hashed();
     let mut first = Trace::hashed();
-    run(&Scenario::uniform(0), &mut first).expect("it is safe");
-    run(&Scenario::uniform(2), &mut other).expect("it is safe");
-    assert_ne!(first.hash(), other.hash(), "the hash tells runs apart");
+    run(&Scenario::uniform(0), &mut first).expect("the seed passes");
+    run(&Scenario::uniform(2), &mut other).expect("the seed passes");
+    assert_ne!(first.hash(), other.hash(), "different runs have different hashes");
 }
 
-/// Plays the seed, or the range of seeds, in `LOGRAFT_SIM_SEED` ("7", "1000..2000"); by default a single one.
+/// Plays the seed, or the range of seeds, in `LOGRAFT_SIM_SEED` ("7", "1000..2000"); by default one seed.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the environment chooses the seed")]
 fn one_seed() {
     let wanted = std::env::var("LOGRAFT_SIM_SEED").unwrap_or_else(|_| "1".to_owned());
-    let parse = |number: &str| number.trim().parse::<u64>().expect("LOGRAFT_SIM_SEED: a number, or FROM..TO");
+    let parse =
+        |number: &str| number.trim().parse::<u64>().expect("LOGRAFT_SIM_SEED: not a number or FROM..TO");
     match wanted.split_once("..") {
         Some((from, to)) => drop(play_all(parse(from)..parse(to))),
         None => drop(play(parse(&wanted))),

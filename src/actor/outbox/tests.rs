@@ -1,4 +1,4 @@
-//! The box of a peer: bounded whatever the peer does, and what is urgent waits behind nothing.
+//! The outbox of a peer is bounded whatever the peer does, and urgent messages wait for nothing.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -50,7 +50,7 @@ fn pitfall_78_the_queue_to_a_peer_that_takes_nothing_stays_bounded() {
         assert_eq!(weight.count, outbox.lock().appends.len());
     }
     let newest = outbox.lock().appends.back().map(|(request, _)| request.request_id);
-    assert_eq!(newest, Some(10_000), "what the core believes in now is not what is dropped");
+    assert_eq!(newest, Some(10_000), "the newest entries are not the ones dropped");
     let Parcel::Heartbeat(heartbeat) = outbox.next_urgent().now_or_never().unwrap() else { panic!() };
     assert_eq!(heartbeat.request_id, 10_000, "one heartbeat, the newest");
 }
@@ -61,8 +61,9 @@ fn all_that_the_core_lets_out_at_a_time_is_delivered_in_order() {
     let outbox = linked(&limits);
     let count = limits.max_inflight_messages as u64;
     (1..=count).for_each(|request_id| outbox.push(entries(request_id, KIB)));
-    let delivered: Vec<_> =
-        (1..=count).map(|_| outbox.next_append().now_or_never().expect("it is there").0.request_id).collect();
+    let delivered: Vec<_> = (1..=count)
+        .map(|_| outbox.next_append().now_or_never().expect("entries wait").0.request_id)
+        .collect();
     assert_eq!(delivered, (1..=count).collect::<Vec<_>>());
     assert_eq!(outbox.lock().appends_weight, Weight::default());
 }
@@ -77,9 +78,9 @@ fn pitfall_78_requests_for_a_leader_that_takes_none_are_given_back_at_the_bound(
     let taken = (0..100).filter(|id| outbox.push_forward(forward(*id, 300, 5000)).is_ok()).count();
     assert_eq!(taken, 3, "900 of 1000 bytes");
     assert!(outbox.next_forward().now_or_never().unwrap().is_ok());
-    assert!(outbox.push_forward(forward(200, 300, 5000)).is_ok(), "there is room again");
+    assert!(outbox.push_forward(forward(200, 300, 5000)).is_ok(), "there is capacity again");
     assert_eq!(outbox.link_down().len(), 3);
-    assert!(outbox.push_forward(forward(300, 1, 5000)).is_err(), "no link, no box");
+    assert!(outbox.push_forward(forward(300, 1, 5000)).is_err(), "taken without a link");
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn pitfall_80_heartbeats_and_votes_wait_behind_nothing() {
     outbox.push(PeerMessage::Vote(vote));
     assert!(matches!(outbox.next_urgent().now_or_never(), Some(Parcel::Vote(_))));
     assert!(matches!(outbox.next_urgent().now_or_never(), Some(Parcel::Heartbeat(_))));
-    assert!(outbox.next_urgent().now_or_never().is_none(), "entries and requests have doors of their own");
+    assert!(outbox.next_urgent().now_or_never().is_none(), "entries or requests count as urgent");
     assert!(outbox.next_append().now_or_never().is_some());
     assert!(outbox.next_forward().now_or_never().is_some());
 }
@@ -105,7 +106,7 @@ async fn a_request_whose_time_is_over_does_not_leave_and_others_bring_what_is_le
     let outbox = linked(&Limits::default());
     outbox.push_forward(forward(1, 1, 5)).unwrap();
     outbox.push_forward(forward(2, 1, 60_000)).unwrap();
-    // The time that passes is what is tested.
+    // Real time must pass here.
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(outbox.next_forward().await, Err(ForwardId(1)));
     let Ok(Forward { id: ForwardId(2), timeout_ms, .. }) = outbox.next_forward().await else { panic!() };

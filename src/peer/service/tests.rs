@@ -1,4 +1,4 @@
-//! The peers' service over real connections, in front of an actor that is played by the test.
+//! The peer service over real connections, with the test in place of the actor.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const IDENTITY: Identity = Identity { cluster: stub::CLUSTER, node: stub::NODE }
 const PEER: NodeId = NodeId::new(2);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client of the service, and what the actor would hear.
+/// A client of the service, and what the actor would receive.
 async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerEvent>) {
     let (port, lane) = PeerHandle::new(IDENTITY);
     let (handle, _script) = stub::node(limits);
@@ -60,7 +60,7 @@ fn matched(request_id: u64) -> PeerResult {
 }
 
 async fn hear(lane: &mut mpsc::Receiver<PeerEvent>) -> PeerEvent {
-    timeout(PATIENCE, lane.recv()).await.expect("the actor is told").expect("the service lives")
+    timeout(PATIENCE, lane.recv()).await.expect("the actor receives it").expect("the service is alive")
 }
 
 async fn hear_opened(lane: &mut mpsc::Receiver<PeerEvent>) -> (ReplyTo, mpsc::Sender<PeerResult>) {
@@ -85,9 +85,9 @@ async fn what_was_asked_is_answered_after_the_sender_has_closed_its_side() {
     let (reply_to, to_peer) = hear_opened(&mut lane).await;
     assert_eq!((hear_append(&mut lane).await, hear_append(&mut lane).await), (1, 2));
     let mut answers = answers.await.unwrap();
-    // The answers come late, as they do when they wait for the disk.
+    // The responses come late, as they do when they wait for the disk.
     for request_id in [1, 2] {
-        assert!(lane.try_recv().is_err(), "the stream has not ended: somebody waits for its answers");
+        assert!(lane.try_recv().is_err(), "the stream ended although responses are pending");
         to_peer.try_send(matched(request_id)).unwrap();
         let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
         assert_eq!((answer.request_id, answer.success), (request_id, true));
@@ -107,7 +107,7 @@ async fn a_peer_that_is_gone_is_news_also_while_no_slot_is_free() {
     });
     let (reply_to, _to_peer) = hear_opened(&mut lane).await;
     assert_eq!(hear_append(&mut lane).await, 1);
-    // Nobody answers it: the one slot stays used, and the peer goes.
+    // No response comes, so the only slot stays in use; then the peer goes away.
     drop(opening.await.unwrap());
     drop(requests);
     let PeerEvent::StreamEnded { reply_to: ended, in_order } = hear(&mut lane).await else { panic!() };

@@ -1,4 +1,4 @@
-//! Power that is cut under a cluster at work: below one node, two or all, and again while they recover.
+//! Power cuts under a working cluster: of one node, two or all, and again during recovery.
 
 use std::time::Duration;
 
@@ -8,18 +8,20 @@ use tokio::time::sleep;
 use super::disks::FileSystem;
 use super::machines::{Machines, SMALL_SEGMENTS, Tally};
 
-/// Operations before the power goes: it must strike a cluster at work.
+/// Operations before the power cut, so that it strikes a cluster at work.
 const BEFORE: u64 = 300;
-/// It goes at any moment after that. Milliseconds.
+/// The delay of the power cut after that, in milliseconds.
 const MOMENT_MS: (u64, u64) = (0, 400);
-/// How long it stays away, in milliseconds: from less than an election, which begins after 1000 to 1500, to more.
+/// How long the power stays off, in milliseconds: from less than an election, which begins after 1000 to
+/// 1500, to more.
 const AWAY_MS: (u64, u64) = (0, 2000);
-/// When it goes once more after it came back, in milliseconds: while a node reads its log, or has just joined again.
+/// The delay of a second cut after power is back, in milliseconds: a node is reading its log, or has just
+/// rejoined.
 const AGAIN_MS: (u64, u64) = (0, 60);
-/// When it goes below the next one.
+/// The delay of the cut of the next node, in milliseconds.
 const NEXT_MS: (u64, u64) = (0, 300);
 
-/// Whose power goes.
+/// The nodes that lose power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
     Leader,
@@ -27,10 +29,10 @@ enum Cut {
     LeaderAndFollower,
     Followers,
     All,
-    /// And once more while they recover.
+    /// All, and once more during recovery.
     AllTwice,
     FollowerTwice,
-    /// One shortly after the other; the first is back only when the last is gone.
+    /// One shortly after the other; the first is back only after the last has lost power.
     OneAfterAnother,
 }
 
@@ -47,7 +49,7 @@ impl Cut {
     ];
 }
 
-/// How often the power went, by file system.
+/// The number of power cuts, by file system.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
     pub(crate) ext4: usize,
@@ -60,7 +62,7 @@ impl Cuts {
     }
 }
 
-/// Cuts the power of so many file systems at least, in round after round.
+/// Cuts the power of at least `wanted` file systems, in round after round.
 pub(crate) async fn cut(wanted: usize, seed: u64) -> (Cuts, Tally) {
     use FileSystem::{Ext4, Xfs};
     let (mut cuts, mut tally) = (Cuts::default(), Tally::default());
@@ -68,7 +70,7 @@ pub(crate) async fn cut(wanted: usize, seed: u64) -> (Cuts, Tally) {
         if cuts.all() >= wanted {
             break;
         }
-        // New disks now and then, so that logs stay short and both kinds get the majority.
+        // New disks now and then, so that logs stay short and both file systems get the majority at times.
         let kinds = [[Ext4, Xfs, Ext4], [Xfs, Ext4, Xfs]][number % 2];
         let mut machines = Machines::start(&kinds, SMALL_SEGMENTS, seed.wrapping_add(number as u64)).await;
         let mut chance = Chance::new(seed, number as u64);
@@ -138,7 +140,7 @@ fn strike(machines: &mut Machines, victims: &[usize], cuts: &mut Cuts) {
     }
 }
 
-/// Lets time pass: how long is part of the plan.
+/// Lets time pass, for a duration that is part of the plan.
 async fn pass(chance: &mut Chance, (low, high): (u64, u64)) -> u64 {
     let length_ms = chance.between(low, high);
     sleep(Duration::from_millis(length_ms)).await;

@@ -1,13 +1,13 @@
-//! A file system of its own on a loop device, whose power can be cut, which can be full, and which can be frozen.
+//! A separate file system on a loop device, which can lose power, be filled, and be frozen.
 //!
-//! A cut is what `FS_IOC_SHUTDOWN` does without a flush of the journal: from that moment nothing more reaches the
-//! device, and what was only in memory is gone once the file system is unmounted. Mounting it again replays the
-//! journal, as after a real cut. `xfs_io` asks for it; it knows ext4 too.
+//! A power cut is `FS_IOC_SHUTDOWN` without a flush of the journal: from then on nothing reaches the device,
+//! and what was only in memory is gone once the file system is unmounted. Mounting it again replays the
+//! journal, as after a real power cut. `xfs_io` issues the call, for ext4 as well.
 //!
-//! Caveats: the device itself loses nothing, for it is a file of the machine that goes on running: what the file system
-//! had handed to it, flushed or not, stays, and nothing is torn inside a sector. What a disk's own cache can lose is
-//! the simulator's part. Root, loop devices, xfsprogs and e2fsprogs are needed: without them [`LoopDisk::make`] fails
-//! and says so.
+//! Caveats: the device itself loses nothing, because it is a file on a machine that keeps running. Everything
+//! that the file system had handed to it stays, flushed or not, and no sector is torn. What a disk's own
+//! cache can lose is left to the simulator. The tests need root, loop devices, xfsprogs and e2fsprogs;
+//! without them [`LoopDisk::make`] fails with a message.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,29 +16,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The least that `mkfs.xfs` takes. The image is sparse: it costs what was written.
+/// The minimum of `mkfs.xfs`. The image is sparse: it takes only what was written.
 pub(crate) const DISK_BYTES: u64 = 300 << 20;
-/// How much space the ballast of [`LoopDisk::fill`] asks for at first, and with what it gives up.
+/// How much space [`LoopDisk::fill`] asks for at first, and the size at which it stops.
 const BALLAST_CHUNK_BYTES: u64 = 64 << 20;
 const BALLAST_LAST_BYTES: u64 = 4 << 10;
 const BALLAST: &str = "ballast";
-/// Nothing here takes so long; past it a test fails instead of hanging.
+/// Nothing here takes this long. After this time a test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the names of the directories with disks begin with. The number of the process that made them comes next, by
-/// which [`remove_leftovers`] sees that it is no more.
+/// The prefix of directories with disks. The ID of the process that made them follows, so that
+/// [`remove_leftovers`] can tell whether it is still alive.
 const DIRECTORY_PREFIX: &str = "lograft-power-";
 
-/// The kinds of file systems that Lograft is proved on.
+/// The file systems that Lograft is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FileSystem {
     Ext4,
     Xfs,
 }
 
-/// A file system on a loop device, mounted. Unmounted with it, frozen or not, and removed unless a test panics.
+/// A mounted file system on a loop device. Dropping it unmounts it, frozen or not, and removes it unless a
+/// test panics.
 ///
-/// Processes that use it have to end before: what is busy cannot be unmounted.
+/// Processes that use it must end first: a busy file system cannot be unmounted.
 #[derive(Debug)]
 pub(crate) struct LoopDisk {
     pub(crate) kind: FileSystem,
@@ -46,12 +47,12 @@ pub(crate) struct LoopDisk {
     mount_point: PathBuf,
 }
 
-/// A directory for disks. When a test panics, it is kept with the images in it, which can be mounted and looked at.
+/// A directory for disks. When a test panics, it is kept with its images, which can be mounted and inspected.
 #[derive(Debug)]
 pub(crate) struct Directory(Option<tempfile::TempDir>);
 
 impl Directory {
-    /// Makes one, after what processes left behind that ended badly was removed.
+    /// Makes one, after removing what earlier processes left when they crashed.
     pub(crate) fn make() -> Self {
         remove_leftovers();
         let prefix = format!("{DIRECTORY_PREFIX}{}-", std::process::id());
@@ -59,7 +60,7 @@ impl Directory {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.as_ref().expect("it goes with this").path()
+        self.0.as_ref().expect("the directory exists while this does").path()
     }
 }
 
@@ -74,21 +75,21 @@ impl Drop for Directory {
 }
 
 impl LoopDisk {
-    /// Makes a file system and mounts it at this directory, which is made too. Its image lies beside it.
+    /// Makes a file system and mounts it at this directory, which is created too. The image is next to it.
     ///
     /// # Panics
     /// Without root, loop devices or the tools.
     pub(crate) fn make(kind: FileSystem, mount_point: &Path) -> Self {
         assert!(
             rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists(),
-            "the proof by power cuts needs root and loop devices; it cannot run on this machine as this user"
+            "power-cut tests need root and loop devices: run as root, with /dev/loop-control"
         );
         fs::create_dir_all(mount_point).expect("a mount point");
         let disk =
             Self { kind, image: mount_point.with_extension("img"), mount_point: mount_point.to_owned() };
         let image = File::create_new(&disk.image).expect("an image of its own");
         image.set_len(DISK_BYTES).expect("a sparse file");
-        // No blocks kept back for root: the node runs as root here, and full shall mean full.
+        // No blocks are reserved for root: the node runs as root here, and a full disk must be full for it.
         let options: &[&str] = match kind {
             FileSystem::Ext4 => &["mkfs.ext4", "-q", "-m", "0"],
             FileSystem::Xfs => &["mkfs.xfs", "-q"],
@@ -98,13 +99,14 @@ impl LoopDisk {
         disk
     }
 
-    /// Cuts the power: from now on nothing reaches the device, and whoever asks gets an error.
+    /// Cuts the power: from now on nothing reaches the device, and every access fails.
     pub(crate) fn cut_power(&self) {
-        // `-F`: also on a file system that is not XFS. Without `-f` the journal is not flushed.
+        // `-F`: also for file systems other than XFS. Without `-f` the journal is not flushed.
         run(&["xfs_io", "-F", "-x", "-c", "shutdown"], &self.mount_point);
     }
 
-    /// Unmounts what lost its power, and mounts it again: the journal is replayed, nothing in memory has survived.
+    /// Unmounts the disk after a power cut and mounts it again: the journal is replayed, and nothing in
+    /// memory has survived.
     ///
     /// The processes that used it must be dead.
     pub(crate) fn remount(&self) {
@@ -112,7 +114,7 @@ impl LoopDisk {
         self.mount();
     }
 
-    /// Nothing is written until [`Self::thaw`]: whoever tries waits.
+    /// Blocks all writes until [`Self::thaw`].
     pub(crate) fn freeze(&self) {
         run(&["fsfreeze", "--freeze"], &self.mount_point);
     }
@@ -122,7 +124,7 @@ impl LoopDisk {
         run(&["fsfreeze", "--unfreeze"], &self.mount_point);
     }
 
-    /// Takes all space that is free, for good: a cut does not give it back.
+    /// Takes all free space permanently: a power cut does not free it.
     pub(crate) fn fill(&self) {
         let path = self.mount_point.join(BALLAST);
         let ballast = File::options().create(true).append(true).open(&path).expect("a ballast file");
@@ -132,27 +134,27 @@ impl LoopDisk {
             match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), end, chunk_bytes) {
                 Ok(()) => end += chunk_bytes,
                 Err(rustix::io::Errno::NOSPC) => chunk_bytes /= 2,
-                Err(error) => panic!("{}: no ballast: {error}", path.display()),
+                Err(error) => panic!("{}: cannot write the ballast: {error}", path.display()),
             }
         }
-        // Both the space and the name, or a cut would free the disk.
-        ballast.sync_all().expect("the ballast is there");
-        File::open(&self.mount_point).and_then(|directory| directory.sync_all()).expect("and its name");
+        // Sync both the space and the name, or a power cut would free the disk.
+        ballast.sync_all().expect("the ballast is synced");
+        File::open(&self.mount_point).and_then(|directory| directory.sync_all()).expect("its name is synced");
     }
 
-    /// Thaws it if it is frozen, so that those who wait for it can end.
+    /// Thaws the disk if it is frozen, so that processes waiting for it can end.
     pub(crate) fn let_go(&self) {
-        // It fails where nothing is frozen.
+        // This fails if nothing is frozen.
         let _ = command(&["fsfreeze", "--unfreeze"], &self.mount_point).output();
     }
 
-    /// Gives back what [`Self::fill`] took.
+    /// Frees what [`Self::fill`] took.
     pub(crate) fn free(&self) {
         fs::remove_file(self.mount_point.join(BALLAST)).expect("the ballast of an earlier fill");
     }
 
     fn mount(&self) {
-        // The loop device goes with the mount.
+        // The loop device is released with the mount.
         let mut command = Command::new("mount");
         command.args(["-o", "loop"]).args([&self.image, &self.mount_point]);
         succeed(command);
@@ -165,7 +167,7 @@ impl LoopDisk {
             if answer.status.success() {
                 return;
             }
-            // The kernel lets go of a dead process's files a moment after its end.
+            // The kernel releases a dead process's files a moment after its end.
             let reason = String::from_utf8_lossy(&answer.stderr).into_owned();
             assert!(reason.contains("busy") && begun.elapsed() < PATIENCE, "{reason}");
             std::thread::sleep(Duration::from_millis(10));
@@ -182,14 +184,14 @@ impl Drop for LoopDisk {
     }
 }
 
-/// Thaws what may be frozen and unmounts it, busy or not, without a word when there is nothing to do.
+/// Thaws what may be frozen and unmounts it, even if busy. Does nothing if nothing is mounted.
 fn detach(mount_point: &Path) {
     let _ = command(&["fsfreeze", "--unfreeze"], mount_point).output();
     let _ = command(&["umount", "--lazy"], mount_point).output();
 }
 
-/// Ends what processes of this test left behind that were killed: their nodes, mounts and images. What a test kept when
-/// it failed is not mounted any more, and stays.
+/// Removes what killed processes of this test left: their nodes, mounts and images. What a failed test kept
+/// is no longer mounted, and stays.
 fn remove_leftovers() {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("the mount table");
     let mount_points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
@@ -205,20 +207,20 @@ fn remove_leftovers() {
         if Path::new("/proc").join(owner).exists() {
             continue;
         }
-        // Frozen processes cannot be killed, and what is busy cannot be unmounted.
+        // Frozen processes cannot be killed, and a busy file system cannot be unmounted.
         let _ = command(&["fsfreeze", "--unfreeze"], mount_point).output();
         end_processes_in(directory);
         detach(mount_point);
         let _ = fs::remove_file(mount_point.with_extension("img"));
         let _ = fs::remove_dir(mount_point);
-        // The last one empties it.
+        // Removing succeeds once the last disk is gone.
         let _ = fs::remove_dir(directory);
     }
 }
 
-/// Kills the processes whose command line names this directory: nodes whose test is no more.
+/// Kills the processes whose command line names this directory: nodes of a test that is gone.
 fn end_processes_in(directory: &Path) {
-    let directory = directory.to_str().expect("a path of our own");
+    let directory = directory.to_str().expect("a path that is text");
     for entry in fs::read_dir("/proc").expect("the process table").flatten() {
         let id = entry.file_name().to_string_lossy().parse().ok().and_then(rustix::process::Pid::from_raw);
         let Some(id) = id else { continue };
@@ -246,7 +248,7 @@ fn succeed(command: Command) {
 }
 
 fn output(mut command: Command) -> Output {
-    // The tools lie in /usr/sbin, which is not on everybody's path.
+    // The tools are in /usr/sbin, which is not on every user's path.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     let shown = format!("{command:?}");

@@ -1,4 +1,4 @@
-//! Disks that stand still for seconds: the nodes above them go on talking, and the cluster keeps its leader.
+//! Disks that freeze for seconds: their nodes stay responsive, and the cluster keeps its leader.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use super::disks::FileSystem;
 use super::machines::{FILLER, KEPT, LARGEST_VALUE_BYTES, Machines, PULSE, ROOMY_SEGMENTS, Tally};
 use crate::support::{Node, PATIENCE};
 
-/// Several election timeouts, which begin at a second; less than the five seconds that a request waits at the most.
+/// Several election timeouts, which begin at one second; less than the five seconds that a request waits at
+/// most.
 const FREEZE: Duration = Duration::from_secs(4);
-/// What an answer takes at the most that does not wait for a disk: far less than a freeze.
+/// The longest a response may take that needs no disk: far less than a freeze.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// Whose disk stands still.
+/// The nodes whose disks freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frozen {
     Follower,
     Leader,
     Followers,
     All,
-    /// Until there is no more room in the segments that were made before.
+    /// The leader, until the segments prepared before have no credit left.
     LeaderUntilItWaits,
 }
 
@@ -32,13 +33,13 @@ impl Frozen {
         [Self::Follower, Self::Leader, Self::All, Self::LeaderUntilItWaits, Self::Followers];
 }
 
-/// Freezes disks so many times.
+/// Freezes disks this many times.
 pub(crate) async fn freeze(freezes: usize, seed: u64) -> Tally {
     use FileSystem::{Ext4, Xfs};
     let mut tally = Tally::default();
     let mut number = 0;
     while number < freezes {
-        // Whoever leads, each kind is frozen in some place.
+        // Whichever node leads, each file system is frozen at some point.
         let kinds = [[Xfs, Xfs, Ext4], [Ext4, Ext4, Xfs]][number / Frozen::ROUND.len() % 2];
         let mut machines = Machines::start(&kinds, ROOMY_SEGMENTS, seed.wrapping_add(number as u64)).await;
         fill_first_segments(&machines).await;
@@ -62,7 +63,7 @@ async fn fill_first_segments(machines: &Machines) {
 
 async fn round(machines: &mut Machines, kind: Frozen) -> Tally {
     let (leader, others) = machines.roles().await;
-    machines.bench.cluster.nodes[leader].set(KEPT, "1").await.expect("all is well");
+    machines.bench.cluster.nodes[leader].set(KEPT, "1").await.expect("a healthy cluster acknowledges");
     machines.bench.cluster.converge().await;
     let work = machines.work();
     let terms = machines.terms().await;
@@ -81,7 +82,7 @@ async fn round(machines: &mut Machines, kind: Frozen) -> Tally {
         Frozen::Followers | Frozen::All => {
             let waiting = write(&machines.bench.cluster.nodes[leader], PULSE, "1").await;
             watch(machines, &victims, None).await;
-            assert!(!waiting.is_finished(), "acknowledged or refused by disks that stand still");
+            assert!(!waiting.is_finished(), "answered although the disks are frozen");
             Some(waiting)
         }
         Frozen::LeaderUntilItWaits => {
@@ -90,17 +91,17 @@ async fn round(machines: &mut Machines, kind: Frozen) -> Tally {
             Some(waiting)
         }
     };
-    assert_eq!(machines.terms().await, terms, "no election: the heartbeats went on");
+    assert_eq!(machines.terms().await, terms, "an election, although heartbeats need no disk");
     victims.iter().for_each(|victim| machines.disks[*victim].thaw());
 
     if let Some(waiting) = waiting {
-        // It may have waited too long; then it says so.
-        if let Err(status) = timeout(PATIENCE, waiting).await.expect("it is answered").expect("no panic") {
+        // It may have timed out; then it must say so.
+        if let Err(status) = timeout(PATIENCE, waiting).await.expect("an answer").expect("no panic") {
             assert_eq!(status.code(), Code::Unavailable, "{status}");
         }
     }
     let tally = machines.settle(work).await;
-    assert_eq!(machines.terms().await, terms, "nor was there one when the disks went on");
+    assert_eq!(machines.terms().await, terms, "an election after the disks were thawed");
     println!(
         "frozen: {kind:?} {victims:?}: {} operations, {} acknowledged, {} unknown",
         tally.operations, tally.acknowledged, tally.unknown
@@ -108,23 +109,23 @@ async fn round(machines: &mut Machines, kind: Frozen) -> Tally {
     tally
 }
 
-/// As long as the disks stand still, every node answers at once what needs no disk, and knows its leader; writes through
-/// `writer` go on.
+/// While the disks are frozen, every node responds at once to what needs no disk, and knows its leader.
+/// Writes through `writer` succeed.
 async fn watch(machines: &Machines, frozen: &[usize], writer: Option<usize>) {
     let leader = machines.bench.cluster.leader().await;
     let begun = Instant::now();
     let mut written = 0;
     while begun.elapsed() < FREEZE {
         for (place, node) in machines.bench.cluster.nodes.iter().enumerate() {
-            let at_once = |what: &str| format!("{}: {what} waits for no disk", node.name);
+            let at_once = |what: &str| format!("{}: {what} must not wait for a disk", node.name);
             let read = timeout(PROMPT, node.get_serializable(KEPT)).await;
             let found = read.unwrap_or_else(|_| panic!("{}", at_once("a read from the map")));
             assert_eq!(found.expect("a read"), Some("1".to_owned()));
             let status = timeout(PROMPT, node.status()).await;
             let status = status.unwrap_or_else(|_| panic!("{}", at_once("a status")));
             assert_ne!(status.expect("a status").leader_id, 0, "{} has lost its leader", node.name);
-            // A follower that has no room for what the others go on to commit cannot answer from its map what is
-            // linearizable now.
+            // A follower that has no credit for what the others commit cannot serve a linearizable read from
+            // its map now.
             if place == leader || !frozen.contains(&place) {
                 let read = timeout(PROMPT, node.get(KEPT)).await;
                 let found = read.unwrap_or_else(|_| panic!("{}", at_once("a read index")));
@@ -140,12 +141,12 @@ async fn watch(machines: &Machines, frozen: &[usize], writer: Option<usize>) {
     assert!(writer.is_none() || written > 0);
 }
 
-/// A write under way.
+/// A write in progress.
 type Write = JoinHandle<Result<(), Status>>;
 
 async fn write(node: &Node, key: &str, value: &str) -> Write {
     let request = v1::SetRequest { key: key.to_owned(), value: value.to_owned(), ..Default::default() };
-    let mut client = node.kv().await.expect("it answers");
+    let mut client = node.kv().await.expect("a connection");
     tokio::spawn(async move { client.set(request).await.map(drop) })
 }
 
@@ -159,5 +160,5 @@ async fn write_until_one_waits(machines: &Machines, frozen: usize) -> Write {
             Err(_) => return write,
         }
     }
-    panic!("the frozen disk takes what it cannot have room for");
+    panic!("the frozen disk still takes writes past its prepared segments");
 }

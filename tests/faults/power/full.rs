@@ -1,4 +1,4 @@
-//! Disks without a free block: writes are refused clearly, everything else goes on, and it heals.
+//! Full disks: writes are refused clearly, everything else keeps working, and the cluster recovers.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use super::disks::FileSystem;
 use super::machines::{FILLER, LARGEST_VALUE_BYTES, Machines, PULSE, SMALL_SEGMENTS, Tally};
 use crate::support::{Node, PATIENCE, pause};
 
-/// What the outcome of a refused write is called in its metadata.
+/// The metadata key for the outcome of a refused write.
 const OUTCOME: &str = "lograft-outcome";
-/// Looks at each node while disks are full, and writes that must go on where they can.
+/// How often each node is checked while disks are full. Each time, writes must succeed where they can.
 const LOOKS: usize = 20;
 
-/// What an answer takes at the most that waits for no other node.
+/// The longest a response may take that needs no other node.
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// Large values that are set at once. Half as many fill a segment.
 const AT_ONCE: usize = 8;
 
-/// Whose disk is full.
+/// The nodes whose disks are full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
     Leader,
     Follower,
     Followers,
     All,
-    /// And the power goes below all of them, so that they start on full disks.
+    /// All, and then all of them lose power, so that they start on full disks.
     AllCut,
 }
 
@@ -37,17 +37,17 @@ impl Full {
     const ROUND: [Self; 5] = [Self::Leader, Self::Follower, Self::All, Self::Followers, Self::AllCut];
 }
 
-/// Large values under one key, numbered, so that it shows which of them is there.
+/// Large values under one key, numbered to tell them apart.
 #[derive(Debug, Default)]
 struct Filler {
     asked: usize,
-    /// No older one may be found: a later one was acknowledged.
+    /// An older value must not be found: a later one was acknowledged.
     oldest: usize,
     acknowledged: usize,
 }
 
 impl Filler {
-    /// Sets several at once, in any order. Without room for the followers each waits for its time to be over.
+    /// Sets several at once, in any order. If the followers have no credit, each waits until its timeout.
     async fn set(&mut self, node: &Node, count: usize) -> Vec<Result<v1::SetResponse, Status>> {
         let first = self.asked + 1;
         self.asked += count;
@@ -63,22 +63,22 @@ impl Filler {
         answers
     }
 
-    /// Through this node one is read that is as young as those acknowledged last.
+    /// A read through this node returns a value at least as new as the last ones acknowledged.
     async fn expect_in(&self, node: &Node) {
         let value = node.get(FILLER).await.unwrap_or_else(|error| panic!("{}: {error}", node.name));
         self.expect(node, self.oldest, value);
     }
 
-    /// The node's own map is read at once. It may be behind.
+    /// The node's own map is read at once. It may be stale.
     async fn expect_behind_in(&self, node: &Node) {
         let read = timeout(PROMPT, node.get_serializable(FILLER))
             .await
-            .expect("a read from the map waits for nobody");
+            .expect("a serializable read waits for no other node");
         self.expect(node, 0, read.expect("a read from the map"));
     }
 
     fn expect(&self, node: &Node, least: usize, value: Option<String>) {
-        let number = value.map_or(0, |value| value[..8].parse().expect("a number in front"));
+        let number = value.map_or(0, |value| value[..8].parse().expect("the value begins with a number"));
         assert!(
             (least..=self.asked).contains(&number),
             "{} reads value {number}, not one from {least} to {}",
@@ -88,7 +88,7 @@ impl Filler {
     }
 }
 
-/// Fills disks in so many rounds.
+/// Fills disks in this many rounds.
 pub(crate) async fn fill(rounds: usize, seed: u64) -> Tally {
     use FileSystem::{Ext4, Xfs};
     let mut tally = Tally::default();
@@ -123,24 +123,24 @@ async fn round(machines: &mut Machines, kind: Full) -> Tally {
     if victims.contains(&leader) {
         let refused = refused.expect("the leader knows that its disk is full");
         assert!(refused.message().contains("disk") && refused.message().contains("full"), "{refused}");
-        assert_eq!(refused.metadata().get(OUTCOME).expect("it is certain"), "not-applied");
+        assert_eq!(refused.metadata().get(OUTCOME).expect("the outcome is in the metadata"), "not-applied");
     }
     for place in 0..LOOKS {
         let node = &machines.bench.cluster.nodes[place % 3];
         if place % 3 != leader && victims.contains(&(place % 3)) {
-            // It has no room for what the others have committed since, so it cannot answer from its own map what is
-            // linearizable now.
+            // It has no credit for what the others have committed since, so it cannot serve a linearizable
+            // read from its own map now.
             filler.expect_behind_in(node).await;
         } else {
             filler.expect_in(node).await;
         }
         if kind == Full::Follower {
             for answer in filler.set(&machines.bench.cluster.nodes[leader], 1).await {
-                answer.expect("two of three have room");
+                answer.expect("two of three have space");
             }
         }
     }
-    assert_eq!(machines.terms().await, terms, "no election: the heartbeats went on");
+    assert_eq!(machines.terms().await, terms, "an election, although heartbeats need no disk");
     if kind == Full::AllCut {
         machines.cut_power(&victims);
         machines.restore_power(&victims);
@@ -169,7 +169,8 @@ async fn round(machines: &mut Machines, kind: Full) -> Tally {
     tally
 }
 
-/// Writes through the leader until each victim says that its disk is full. Returns how the leader refuses, if it does.
+/// Writes through the leader until each victim reports a full disk. Returns how the leader refuses, if it
+/// does.
 async fn fill_up(
     machines: &Machines,
     filler: &mut Filler,
@@ -179,12 +180,12 @@ async fn fill_up(
     let begun = Instant::now();
     let mut refused = None;
     loop {
-        assert!(begun.elapsed() < PATIENCE, "the disks of {victims:?} are full and nobody says so");
+        assert!(begun.elapsed() < PATIENCE, "the disks of {victims:?} are full, but no status reports it");
         for answer in filler.set(&machines.bench.cluster.nodes[leader], AT_ONCE).await {
             match answer {
                 Ok(_) => {}
                 Err(status) if status.code() == Code::ResourceExhausted => refused = Some(status),
-                // It may have found room on the leader and nowhere else.
+                // The leader may have had space for it, but no follower.
                 Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
             }
         }
@@ -196,11 +197,11 @@ async fn fill_up(
     }
 }
 
-/// Waits until no node says that its disk is full: each looks for room now and then.
+/// Waits until no node reports a full disk: each checks for space now and then.
 async fn room_again(machines: &Machines) {
     let begun = Instant::now();
     while machines.statuses().await.iter().any(|status| status.disk_full) {
-        assert!(begun.elapsed() < PATIENCE, "there is room and a node does not see it");
+        assert!(begun.elapsed() < PATIENCE, "there is space, but a node does not notice");
         pause().await;
     }
 }

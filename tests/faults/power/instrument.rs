@@ -1,5 +1,5 @@
-//! The instrument itself: a cut that loses nothing, a full disk with room, or a frozen one that takes writes would
-//! prove nothing about a node.
+//! The test equipment itself: a power cut that loses nothing, a full disk with space, or a frozen one that
+//! takes writes would prove nothing about a node.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -14,7 +14,7 @@ const KINDS: [FileSystem; 2] = [FileSystem::Ext4, FileSystem::Xfs];
 const PAGE: usize = 4096;
 
 fn sync_directory(path: &Path) {
-    File::open(path).expect("a directory").sync_all().expect("it is synced");
+    File::open(path).expect("a directory").sync_all().expect("a sync");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn instrument_a_cut_loses_what_was_not_flushed_and_keeps_what_was() {
         file.write_all_at(&[b'a'; 4 * PAGE], 0).expect("written");
         file.sync_data().expect("flushed");
         fs::write(at.join("renamed.tmp"), "old name").expect("written");
-        File::open(at.join("renamed.tmp")).expect("it").sync_all().expect("flushed");
+        File::open(at.join("renamed.tmp")).expect("a file").sync_all().expect("flushed");
         sync_directory(&at);
 
         file.write_all_at(&[b'b'; PAGE], PAGE as u64).expect("written, not flushed");
@@ -42,10 +42,10 @@ fn instrument_a_cut_loses_what_was_not_flushed_and_keeps_what_was() {
         drop(file);
         disk.remount();
 
-        let found = fs::read(at.join("log")).expect("it was synced");
-        assert_eq!(found, [b'a'; 4 * PAGE], "{kind:?}: what was flushed stays, what was not is gone");
-        assert!(at.join("renamed.tmp").exists(), "{kind:?}: the rename was not synced");
-        assert!(!at.join("renamed").exists(), "{kind:?}: the rename was not synced");
+        let found = fs::read(at.join("log")).expect("the file was synced");
+        assert_eq!(found, [b'a'; 4 * PAGE], "{kind:?}: flushed data must stay, unflushed data must be lost");
+        assert!(at.join("renamed.tmp").exists(), "{kind:?}: an unsynced rename removed the old name");
+        assert!(!at.join("renamed").exists(), "{kind:?}: an unsynced rename survived");
         assert_ne!(fs::read(at.join("new")).unwrap_or_default(), b"never synced", "{kind:?}");
     }
 }
@@ -60,10 +60,10 @@ fn instrument_a_full_disk_has_no_room_until_it_is_freed() {
         let mut file = File::create_new(at.join("file")).expect("a file");
         disk.fill();
         let refused =
-            file.write_all(&[b'a'; 1 << 20]).and_then(|()| file.sync_all()).expect_err("it is full");
+            file.write_all(&[b'a'; 1 << 20]).and_then(|()| file.sync_all()).expect_err("the disk is full");
         assert_eq!(refused.kind(), ErrorKind::StorageFull, "{kind:?}: {refused}");
         disk.free();
-        file.write_all(&[b'a'; 1 << 20]).and_then(|()| file.sync_all()).expect("there is room again");
+        file.write_all(&[b'a'; 1 << 20]).and_then(|()| file.sync_all()).expect("there is space again");
     }
 }
 
@@ -78,13 +78,13 @@ fn instrument_a_frozen_disk_lets_writers_wait_until_it_thaws() {
         disk.freeze();
         let (told, hear) = mpsc::channel();
         let writer = std::thread::spawn(move || {
-            file.write_all(b"at last").expect("it waits, it does not fail");
-            told.send(()).expect("somebody listens");
+            file.write_all(b"at last").expect("the write waits and does not fail");
+            told.send(()).expect("the receiver exists");
         });
         let early = hear.recv_timeout(Duration::from_millis(300));
         disk.thaw();
         assert!(early.is_err(), "{kind:?} takes writes while it is frozen");
-        hear.recv_timeout(Duration::from_secs(30)).expect("it goes on");
+        hear.recv_timeout(Duration::from_secs(30)).expect("the write succeeds after the thaw");
         writer.join().expect("the writer ended well");
     }
 }

@@ -1,4 +1,4 @@
-//! Three nodes at work, each with a file system of its own, and clients whose histories are judged.
+//! Three nodes at work, each on its own file system, and clients whose histories are judged.
 
 use lograft::proto::v1;
 
@@ -17,7 +17,7 @@ const LARGEST_VALUE: &str = "--max-value-bytes=64KiB";
 /// The largest value these nodes take.
 pub(crate) const LARGEST_VALUE_BYTES: usize = 64 << 10;
 
-/// A key with large values, to use up the room that logs have.
+/// A key with large values, which use up the logs' credit.
 pub(crate) const FILLER: &str = "own/filler";
 /// A key that is set once.
 pub(crate) const KEPT: &str = "own/kept";
@@ -27,12 +27,12 @@ pub(crate) const PULSE: &str = "own/pulse";
 const OWN_KEYS: [&str; 3] = [FILLER, KEPT, PULSE];
 
 const CLIENTS: usize = 16;
-/// Operations that each node takes before a round is over: it serves again.
+/// Operations that each node must take before a round ends, to show that it serves again.
 const AFTER: u64 = 50;
 
-/// Nodes and the disks below them, by the same places.
+/// Nodes and their disks, at the same positions.
 pub(crate) struct Machines {
-    // In this order: the processes end, their disks are unmounted, the directory goes.
+    // In this order: the processes end, their disks are unmounted, the directory is removed.
     pub(crate) bench: Bench,
     pub(crate) disks: Vec<LoopDisk>,
     _directory: Directory,
@@ -40,10 +40,10 @@ pub(crate) struct Machines {
     workloads: u64,
 }
 
-/// What was counted.
+/// The totals of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Operations that were answered, or whose outcome nobody knows.
+    /// Operations that were answered, or whose outcome is unknown.
     pub(crate) operations: usize,
     pub(crate) acknowledged: usize,
     pub(crate) unknown: usize,
@@ -68,13 +68,13 @@ impl Machines {
             (1..=kinds.len()).map(|node| directory.path().join(format!("n{node}"))).collect();
         let disks = kinds.iter().zip(&data_dirs).map(|(kind, data_dir)| LoopDisk::make(*kind, data_dir));
         let disks = disks.collect();
-        // The nodes' own logs lie on the machine's disk: they tell what happened.
+        // The nodes' own logs are on the machine's disk, where they survive.
         let logs = tempfile::Builder::new().prefix("lograft-power-logs-").tempdir().expect("a directory");
         let bench = Bench::start_in(logs, data_dirs, &[segments, LARGEST_VALUE]).await;
         Self { bench, disks, _directory: directory, seed, workloads: 0 }
     }
 
-    /// Starts clients. Each workload has keys of its own.
+    /// Starts clients. Each workload has its own keys.
     pub(crate) fn work(&mut self) -> (String, Workload) {
         let name = format!("w{:03}", self.workloads);
         let seed = self.seed.wrapping_mul(1000).wrapping_add(self.workloads);
@@ -84,7 +84,8 @@ impl Machines {
         (name, workload)
     }
 
-    /// Waits until every node serves the workload, ends it, waits until all agree, and judges what the clients heard.
+    /// Waits until every node serves the workload, ends it, waits until all agree, and judges what the
+    /// clients received.
     pub(crate) async fn settle(&mut self, (name, workload): (String, Workload)) -> Tally {
         workload.is_taken_by_all(AFTER).await;
         let operations = workload.stop().await;
@@ -102,13 +103,13 @@ impl Machines {
         tally
     }
 
-    /// Judges all that clients heard since these machines were made, and reads it back once more.
+    /// Judges everything clients received since these machines were made, and reads it back again.
     pub(crate) async fn conclude(mut self) -> usize {
-        // They are in no history, so to the judge they would be values that nobody wrote.
+        // These writes are in no history, so the checker would see values that no client wrote.
         for key in OWN_KEYS {
-            let mut client = self.bench.cluster.nodes[0].kv().await.expect("all is well");
+            let mut client = self.bench.cluster.nodes[0].kv().await.expect("a connection");
             let request = v1::DeleteRequest { key: key.to_owned(), ..Default::default() };
-            client.delete(request).await.expect("all is well");
+            client.delete(request).await.expect("the delete succeeds");
         }
         let verdict = self.bench.conclude().await;
         self.judge("all of it", &verdict);
@@ -120,7 +121,7 @@ impl Machines {
             return;
         }
         let history: String = self.bench.history.iter().map(|operation| format!("{operation}\n")).collect();
-        std::fs::write(self.bench.directory().join("history.txt"), history).expect("room for the history");
+        std::fs::write(self.bench.directory().join("history.txt"), history).expect("space for the history");
         for complaint in &verdict.complaints {
             eprintln!("{:?}: {}", complaint.kind, complaint.text);
         }
@@ -134,7 +135,7 @@ impl Machines {
         );
     }
 
-    /// Cuts the power of these machines at one moment: the disks stop, the processes are no more.
+    /// Cuts the power of these machines at one moment: the disks stop and the processes end.
     pub(crate) fn cut_power(&mut self, victims: &[usize]) {
         std::thread::scope(|scope| {
             for victim in victims {
@@ -142,11 +143,12 @@ impl Machines {
                 scope.spawn(|| disk.cut_power());
             }
         });
-        // What a node does in between is part of the proof: its disk does not keep it, so it must not acknowledge it.
+        // What a node does between the two is part of the test: its disk does not keep it, so it must not
+        // acknowledge it.
         victims.iter().for_each(|victim| self.bench.cluster.nodes[*victim].kill());
     }
 
-    /// The power is back: the journals are replayed and the nodes start.
+    /// Restores the power: the journals are replayed and the nodes start.
     pub(crate) fn restore_power(&mut self, victims: &[usize]) {
         for victim in victims {
             self.disks[*victim].remount();
@@ -160,7 +162,7 @@ impl Machines {
         (leader, (0..self.disks.len()).filter(|place| *place != leader).collect())
     }
 
-    /// What each node says of itself.
+    /// The status of each node.
     pub(crate) async fn statuses(&self) -> Vec<v1::StatusResponse> {
         let mut statuses = Vec::new();
         for node in &self.bench.cluster.nodes {
@@ -180,7 +182,7 @@ impl Drop for Machines {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in &self.bench.cluster.nodes {
-                eprintln!("--- {} said last:\n{}", node.name, node.log_tail());
+                eprintln!("--- last lines of {}:\n{}", node.name, node.log_tail());
             }
         }
         // A process that waits for a frozen disk cannot be killed.

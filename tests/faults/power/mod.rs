@@ -1,4 +1,4 @@
-//! Real file systems that fail: power that is cut, disks that are full or frozen, below nodes that run as processes.
+//! Real file systems that fail: they lose power, fill up or freeze under nodes that run as processes.
 //!
 //! ```text
 //! cargo test --test faults power -- --ignored --nocapture                    a few rounds; needs root, loop devices
@@ -7,9 +7,9 @@
 //! LOGRAFT_POWER_SEED=7 cargo test --test faults power -- --ignored           another plan
 //! ```
 //!
-//! Each of three nodes has an ext4 or XFS file system of its own on a loop device. Clients are at work through all of
-//! it, and their histories are judged as those of all rounds are. The plan follows from the seed; what processes and
-//! disks make of it does not.
+//! Each of three nodes has its own ext4 or XFS file system on a loop device. Clients work through all of it,
+//! and their histories are judged as in all rounds. The plan follows from the seed; how processes and disks
+//! react does not.
 
 mod cuts;
 mod disks;

@@ -1,9 +1,9 @@
-//! What must hold of everything that leaves a node.
+//! What must hold for everything that leaves a node.
 //!
-//! - Nothing but a pre-vote leaves with a term, a vote or an acknowledgement that is not durable.
-//! - Nothing is said in a term that was over before the turn began: what waited for the disk meanwhile is dropped, or
-//!   becomes a refusal.
-//! - A request tells of no commit index beyond what it covers, and is no larger than the limits allow.
+//! - Only a pre-vote may leave with a term, a vote or an acknowledgement that is not durable.
+//! - Nothing leaves in a term that was over before the turn began: what was waiting for the disk is dropped
+//!   or becomes a refusal.
+//! - A request carries no commit index past the entries it covers, and is no larger than the limits allow.
 
 use lograft_node::PeerMessage;
 use lograft_raft::{AppendEntries, AppendResult, Response};
@@ -13,17 +13,17 @@ use super::{Bounds, Checks};
 use crate::ledger::Image;
 use crate::{Violation, ensure};
 
-/// Who says something, and what that must rest on.
+/// A sender, and what its messages must rest on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaving<'a> {
     pub(crate) from: NodeId,
-    /// The node's term before the turn in which it said this.
+    /// The node's term before the turn in which it sent this.
     pub(crate) term_before: Term,
     /// What is durable on the node's disk.
     pub(crate) durable: &'a Image,
 }
 
-/// What a peer's request named: its answer is held to it.
+/// What a peer's request named; the response is checked against it.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) prev: EntryId,
@@ -31,7 +31,7 @@ pub(crate) struct Named {
 }
 
 impl Checks {
-    /// A request leaves a node: its term must be durable there, and the vote for itself.
+    /// A request leaves a node: its term must be durable there, and so must the vote for itself.
     pub(crate) fn message_leaves(
         &self,
         message: &PeerMessage,
@@ -45,23 +45,23 @@ impl Checks {
                 let own = HardState { term: vote.term, vote: Some(from) };
                 ensure!(
                     durable == own || durable.term > vote.term,
-                    "{vote:?} leaves {from} while {durable:?} is durable"
+                    "{vote:?} leaves {from} but only {durable:?} is durable"
                 );
-                ensure!(vote.term >= term_before, "{vote:?} leaves {from}, and its term is over");
+                ensure!(vote.term >= term_before, "{vote:?} leaves {from}, but its term is over");
             }
             PeerMessage::Heartbeat(request) | PeerMessage::Append { request, .. } => {
                 ensure!(
                     durable.term >= request.term,
-                    "{request:?} leaves {from} while {durable:?} is durable"
+                    "{request:?} leaves {from} but only {durable:?} is durable"
                 );
-                ensure!(request.term >= term_before, "{request:?} leaves {from}, and its term is over");
+                ensure!(request.term >= term_before, "{request:?} leaves {from}, but its term is over");
                 self.bounds.hold(request)?;
             }
         }
         Ok(())
     }
 
-    /// An answer leaves a node: what it promises must be durable there.
+    /// A response leaves a node: what it promises must be durable there.
     pub(crate) fn answer_leaves(
         to: NodeId,
         response: &Response,
@@ -77,13 +77,13 @@ impl Checks {
                 let kept = durable.term > vote.term || !vote.granted || durable == granted;
                 ensure!(
                     durable.term >= vote.term && kept,
-                    "{vote:?} leaves for {to} while {durable:?} is durable"
+                    "{vote:?} leaves for {to} but only {durable:?} is durable"
                 );
-                ensure!(vote.term >= term_before, "{vote:?} leaves for {to}, and its term is over");
+                ensure!(vote.term >= term_before, "{vote:?} leaves for {to}, but its term is over");
             }
             Response::AppendEntries(answer) => {
-                ensure!(durable.term >= answer.term, "{answer:?} leaves while {durable:?} is durable");
-                ensure!(answer.term >= term_before, "{answer:?} leaves for {to}, and its term is over");
+                ensure!(durable.term >= answer.term, "{answer:?} leaves, but only {durable:?} is durable");
+                ensure!(answer.term >= term_before, "{answer:?} leaves for {to}, but its term is over");
                 let (AppendResult::Matched { match_index } | AppendResult::Busy { match_index }) =
                     answer.result
                 else {
@@ -96,7 +96,7 @@ impl Checks {
                     Some(id) => disk.holds(id),
                     None => match_index <= disk.last_index() && match_index < named.prev.index,
                 };
-                ensure!(is_durable, "{answer:?} leaves, and that is not durable; asked was {named:?}");
+                ensure!(is_durable, "{answer:?} leaves, but is not durable; the request was {named:?}");
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Bounds {
     fn hold(&self, request: &AppendEntries) -> Result<(), Violation> {
         let entries = &request.entries;
         let covered = request.prev.index.plus(entries.len() as u64);
-        ensure!(request.commit <= covered, "{request:?} tells of commits beyond what it covers");
+        ensure!(request.commit <= covered, "{request:?} carries a commit index past what it covers");
         ensure!(entries.len() <= self.message_entries, "{request:?} has too many entries");
         let bytes: usize = entries.iter().map(|entry| entry.size_bytes as usize).sum();
         ensure!(bytes <= self.message_bytes || entries.len() == 1, "{request:?} is too large");

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     jobs: Jobs,
 }
 
-/// After so many recoveries every mark of the disk must have been reached.
+/// After this many recoveries every coverage mark of the disk must have been reached.
 const RECOVERIES_FOR_MARKS: u64 = 50_000;
 /// The rare branches of a recovery.
 const MARKS: [Mark; 6] = [

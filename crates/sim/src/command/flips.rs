@@ -9,13 +9,13 @@ use crate::bits::{self, Flips};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// KiB of records, at least; every bit costs a recovery of all of them
+    /// At least this many KiB of records; every bit costs a recovery of all of them
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     kib: u64,
-    /// The log
+    /// The seed of the log
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// This bit only, counted over all files, as a failing run prints it
+    /// Flip only this bit, numbered across all files, as a failing run prints it
     #[arg(long, value_name = "N")]
     bit: Option<u64>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! The program `lograft-sim`.
 //!
-//! Without a verb it plays seeds of whole clusters; `crashes` plays crash images, `flips` flips bits. Each prints what
-//! it did, and the one command that plays a failure again. The exit code is 0 only if nothing failed.
+//! Without a verb it plays seeds of whole clusters; `crashes` plays crash images, `flips` flips bits. Each
+//! prints what it did, and one command that replays a failure. The exit code is 0 only if nothing failed.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,11 +14,11 @@ mod crashes;
 mod flips;
 mod seeds;
 
-/// The exit code of arguments that make no sense.
+/// The exit code for invalid arguments.
 const BAD_ARGUMENTS: u8 = 128;
 
-/// The simulator of Lograft: production nodes on disks that lose what was not flushed, and a network that loses, delays,
-/// duplicates, reorders and cuts.
+/// The simulator of Lograft: production nodes on disks that lose what was not flushed, and a network that
+/// loses, delays, duplicates, reorders and cuts.
 #[derive(Debug, Parser)]
 #[command(name = "lograft-sim", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
 struct Cli {
@@ -30,16 +30,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Play workloads on the log, and recover from every disk that a power cut may leave after each change
+    /// Play workloads on the log, and recover from every disk that a power cut could leave after each change
     Crashes(crashes::Arguments),
-    /// Write a log, flip every bit of its files, one at a time, and recover from each
+    /// Write a log, flip every bit of its files one at a time, and recover after each
     Flips(flips::Arguments),
 }
 
 /// How many threads play.
 #[derive(Clone, Copy, Debug, Args)]
 struct Jobs {
-    /// Threads
+    /// Number of threads.
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: NonZeroUsize,
 }
@@ -49,9 +49,9 @@ struct Jobs {
 enum Outcome {
     /// Nothing failed.
     Passed,
-    /// Something failed, or what had to be reached was not.
+    /// Something failed, or a coverage mark or fault that must occur did not.
     Failed,
-    /// The arguments make no sense.
+    /// The arguments are invalid.
     BadArguments,
 }
 
@@ -60,12 +60,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Whoever closed the pipe has read enough.
+            // The reader may have closed the pipe.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { BAD_ARGUMENTS } else { 0 });
         }
     };
-    // A panic is a finding, reported with its seed; shortening it panics many more times.
+    // A panic is a finding, reported with its seed, and shortening panics many more times.
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = match cli.verb {
         None => seeds::run(&cli.seeds),
@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 fn say(text: &str, outcome: Outcome) -> Outcome {
-    // Whoever closed the pipe has read enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
     outcome
 }

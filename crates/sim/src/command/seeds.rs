@@ -1,7 +1,7 @@
 //! Seeds of whole clusters.
 //!
-//! The first seed that fails is shortened, its trace is written to a file, and the one command that plays it again is
-//! printed. A run that is long enough to expect it must also reach every mark.
+//! The first seed that fails is shortened, its trace is written to a file, and one command that replays it is
+//! printed. A long enough run must also reach every coverage mark.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -15,33 +15,33 @@ use crate::scenario::{Fault, Scenario};
 use crate::trace::Trace;
 use crate::{again, attempt};
 
-/// After so many seeds every mark must have been reached, and every fault must have struck.
+/// After this many seeds every coverage mark must have been reached, and every fault must have struck.
 const SEEDS_FOR_MARKS: u64 = 3_000;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// How many seeds [default: 1000; with --minutes: no end]
+    /// The number of seeds [default: 1000; with --minutes: unlimited]
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "FIRST", default_value_t = 0)]
     seed: u64,
-    /// Nodes in each run, instead of the seed's own number
+    /// The number of nodes in each run, instead of the seed's own
     #[arg(long, value_name = "N")]
     nodes: Option<u64>,
     /// Stop after this many minutes
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
-    /// Another value for a field of the scenario, as a failing run prints it
+    /// Override a field of the scenario, as a failing run prints it
     #[arg(long, value_name = "FIELD=VALUE", value_parser = field_and_value)]
     set: Vec<(String, String)>,
-    /// Where the trace of a failing run goes [default: lograft-sim-SEED.trace]
+    /// The file for the trace of a failing run [default: lograft-sim-SEED.trace]
     #[arg(long, value_name = "FILE")]
     trace: Option<String>,
-    /// Name a failing run, without shortening it
+    /// Report a failing run without shortening it
     #[arg(long)]
     plain: bool,
-    /// Demand that every mark is reached, however few the seeds are
+    /// Require that every coverage mark is reached, even with few seeds
     #[arg(long)]
     marks: bool,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
 }
 
 fn field_and_value(text: &str) -> Result<(String, String), String> {
-    let (field, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
+    let (field, value) = text.split_once('=').ok_or("expected FIELD=VALUE")?;
     Ok((field.to_owned(), value.to_owned()))
 }
 
@@ -63,12 +63,12 @@ impl Arguments {
             scenario.set(field, value)?;
         }
         if !(1..=9).contains(&scenario.nodes) {
-            return Err(format!("nodes={}: from 1 to 9", scenario.nodes));
+            return Err(format!("nodes={}: must be from 1 to 9", scenario.nodes));
         }
         Ok(scenario)
     }
 
-    /// Whether this is one seed, changed as a failing run has printed it.
+    /// Whether this is a single seed with the overrides that a failing run printed.
     fn is_replay(&self) -> bool {
         self.seeds == Some(1) && (self.nodes.is_some() || !self.set.is_empty())
     }
@@ -85,13 +85,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         return say(&format!("{error}\n"), Outcome::BadArguments);
     }
     if arguments.marks && !marks::COUNTED {
-        let error = "--marks: this build counts no marks: build it with --profile sim\n";
+        let error = "--marks: this build does not count coverage marks: build it with --profile sim\n";
         return say(error, Outcome::BadArguments);
     }
     let started = Instant::now();
     let deadline = arguments.minutes.map(|minutes| started + Duration::from_secs(60 * minutes));
     let enough = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let scenario_of = |seed| arguments.scenario(seed).expect("the fields were tried at the start");
+    let scenario_of = |seed| arguments.scenario(seed).expect("the fields were checked at the start");
     let jobs = arguments.jobs.jobs.get();
     let (totals, failure) = campaign::play(arguments.seed, arguments.seeds(), jobs, &scenario_of, &enough);
     let mut text = table(&totals, started.elapsed(), jobs);
@@ -132,7 +132,7 @@ fn table(totals: &Totals, took: Duration, jobs: usize) -> String {
     row("seeds", totals.seeds.to_string());
     row("seconds", format!("{seconds:.1}"));
     row("events", totals.events.to_string());
-    row("events a second", per_second.to_string());
+    row("events per second", per_second.to_string());
     row("threads", jobs.to_string());
     row("terms with a leader", totals.terms_led.to_string());
     row("entries committed", totals.committed.to_string());
@@ -162,12 +162,12 @@ fn report(failure: Failure, arguments: &Arguments) -> String {
     if arguments.plain {
         return text;
     }
-    // What is played again is played as it is.
+    // A replay is not shortened any further.
     let short = if arguments.is_replay() { failure } else { campaign::shorten(failure) };
     let mut trace = Trace::whole();
     let again = attempt(&short.scenario, &mut trace);
     if again.as_ref().err() != Some(&short.what) {
-        let _ = writeln!(text, "it failed otherwise when it was played again: {again:?}");
+        let _ = writeln!(text, "replayed, it failed differently: {again:?}");
     }
     let fields = short.scenario.differences(&Scenario::of_seed(seed));
     let fields: String = fields.iter().map(|field| format!(" --set {field}")).collect();
@@ -183,7 +183,7 @@ fn report(failure: Failure, arguments: &Arguments) -> String {
             let _ = writeln!(text, "its trace is in {path}");
         }
         Err(error) => {
-            let _ = writeln!(text, "its trace cannot be written to {path}: {error}");
+            let _ = writeln!(text, "its trace could not be written to {path}: {error}");
         }
     }
     text

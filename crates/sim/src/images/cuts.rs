@@ -1,4 +1,5 @@
-//! Which power cuts are tried at one moment: all of them when they are few, otherwise the extremes and a sample.
+//! Chooses the power cuts to try at one moment: all of them if they are few, otherwise the extremes and a
+//! sample.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +7,9 @@ use lograft_mem_os::{MemOs, PowerCut, SECTORS_IN_PAGE, Unflushed};
 
 use crate::chance::Chance;
 
-/// Power cuts at this moment that leave different disks, at most `most` of them; two at least, where there are two.
+/// Power cuts at this moment that leave different disks: at most `most`, and at least two if two exist.
 ///
-/// The first is the one that loses everything.
+/// The first one loses everything.
 pub(super) fn power_cuts(os: &MemOs, most: usize, chance: &mut Chance) -> Vec<PowerCut> {
     let unflushed = os.unflushed();
     let most = most.max(2);
@@ -26,7 +27,7 @@ pub(super) fn power_cuts(os: &MemOs, most: usize, chance: &mut Chance) -> Vec<Po
     };
     try_out(PowerCut::lose_all(&unflushed));
     try_out(PowerCut::lose_nothing(&unflushed));
-    // Some are drawn twice; so there must be an end even if not all were found.
+    // Some cuts are drawn twice, so the loop must end even if not all were found.
     for _ in 0..8 * most {
         if try_out(any(&unflushed, chance)) >= most {
             break;
@@ -35,7 +36,7 @@ pub(super) fn power_cuts(os: &MemOs, most: usize, chance: &mut Chance) -> Vec<Po
     cuts
 }
 
-/// How many different disks there may be.
+/// The number of different disks there may be.
 fn outcomes(unflushed: &Unflushed) -> u64 {
     let sectors = unflushed.pages.iter().flat_map(|page| &page.sectors);
     let names = 1_u64.checked_shl(u32::try_from(unflushed.names).unwrap_or(u32::MAX)).unwrap_or(u64::MAX);
@@ -73,7 +74,7 @@ fn every(unflushed: &Unflushed) -> Vec<PowerCut> {
     cuts
 }
 
-/// One of very many.
+/// A random power cut.
 fn any(unflushed: &Unflushed, chance: &mut Chance) -> PowerCut {
     let pages = unflushed.pages.len();
     if pages == 0 {
@@ -83,7 +84,7 @@ fn any(unflushed: &Unflushed, chance: &mut Chance) -> PowerCut {
     let newest = [unflushed.pages[one].newest; SECTORS_IN_PAGE];
     let nothing_lost = PowerCut::lose_nothing(unflushed);
     match chance.below(8) {
-        // One page alone, and all but one.
+        // One page alone, or all but one.
         0 => {
             let mut cut = PowerCut::lose_all(unflushed);
             cut.sectors[one] = newest;
@@ -95,7 +96,7 @@ fn any(unflushed: &Unflushed, chance: &mut Chance) -> PowerCut {
             cut.sectors[one] = [0; SECTORS_IN_PAGE];
             cut
         }
-        // One page is torn in two, the others are there.
+        // One page is torn in two; the others survive.
         2 => {
             let mut cut = nothing_lost;
             let tear = chance.index(SECTORS_IN_PAGE);
@@ -108,7 +109,7 @@ fn any(unflushed: &Unflushed, chance: &mut Chance) -> PowerCut {
             cut.sectors[one][..tear].fill(0);
             cut
         }
-        // One sector is missing, or alone.
+        // One sector is missing, or is the only one.
         4 => {
             let mut cut = nothing_lost;
             cut.sectors[one][chance.index(SECTORS_IN_PAGE)] = 0;
@@ -135,13 +136,13 @@ mod tests {
 
     use super::*;
 
-    /// A disk with this many unflushed sectors in each page, each written once.
+    /// A disk with this many unflushed sectors in each page, each sector written once.
     fn disk(sectors_of_pages: &[usize]) -> MemOs {
         let os = MemOs::new();
         let path = Path::new("/d/s");
-        os.prepare(path, b"", 4096 * sectors_of_pages.len() as u64).expect("there is room");
+        os.prepare(path, b"", 4096 * sectors_of_pages.len() as u64).expect("the disk has space");
         os.sync_dir(Path::new("/d")).expect("it works");
-        let mut segment = os.map(path).expect("it is there");
+        let mut segment = os.map(path).expect("the file exists");
         for (page, &sectors) in sectors_of_pages.iter().enumerate() {
             if sectors > 0 {
                 segment.write(4096 * page as u64, &vec![1; 512 * sectors]).expect("it fits");

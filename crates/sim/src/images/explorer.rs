@@ -1,4 +1,4 @@
-//! Takes the disk of one moment, and recovers and judges what crashes may leave of it.
+//! Takes the disk of one moment, recovers what crashes may leave of it, and judges the results.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use crate::chance::Chance;
 use crate::ledger::{Image, Ledger};
 use crate::{Violation, ensure};
 
-/// Whose the logs are.
+/// The owner of the logs.
 pub(super) const IDENTITY: Identity = Identity { cluster: ClusterId::new(11), node: NodeId::new(2) };
-/// No recovery flushes more often: it does so twice or thrice for each file, and the logs are short.
+/// No recovery flushes more often than this: it flushes two or three times per file, and the logs are short.
 const MOST_FLUSHES: u64 = 40;
 
-/// Where the log is.
+/// The directory of the log.
 pub(super) fn dir() -> &'static Path {
     Path::new("/images")
 }
@@ -29,18 +29,18 @@ pub(super) struct Explorer {
     pub(super) options: LogOptions,
     pub(super) counts: Counts,
     chance: Chance,
-    /// At one moment no more disks are tried.
+    /// The most disks tried at one moment.
     images_at_a_point: usize,
-    /// So many of a hundred recoveries are cut short themselves.
+    /// The share of recoveries that are interrupted, in percent.
     second_crash_percent: u64,
 }
 
 /// How a disk came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// Power was cut: nothing is unflushed.
+    /// Power was cut: no data is left unflushed.
     PowerCut,
-    /// The process was killed, and the cache lives.
+    /// The process was killed, but the page cache survived.
     Kill,
 }
 
@@ -52,10 +52,9 @@ impl Explorer {
         Self { options, counts: Counts::default(), chance, images_at_a_point, second_crash_percent }
     }
 
-    /// Tries what crashes may leave right behind this change.
+    /// Tries what crashes may leave right after this change.
     pub(super) fn explore_behind(&mut self, change: &Recorded, ledger: &Ledger) -> Result<(), Violation> {
-        self.explore(&change.after, ledger)
-            .map_err(|violation| at(&format!("behind the {change}"), violation))
+        self.explore(&change.after, ledger).map_err(|violation| at(&format!("after the {change}"), violation))
     }
 
     /// Tries what crashes may leave of this disk.
@@ -74,7 +73,7 @@ impl Explorer {
         Ok(())
     }
 
-    /// Recovers a disk, and what crashes leave of it while it is recovered.
+    /// Recovers a disk, and also what crashes during that recovery leave of it.
     fn check(&mut self, image: MemOs, ledger: &Ledger, origin: Origin) -> Result<(), Violation> {
         let is_cut_short = self.chance.percent(self.second_crash_percent);
         let before = image.kill();
@@ -84,18 +83,19 @@ impl Explorer {
         let (log, recovered) = self.open(&image)?;
         let found = ledger.judge(&log, &recovered)?;
         let changes = image.take_recorded();
-        // What was cut, and what was in the cache only, is where mistakes show later: that is always followed up.
+        // Mistakes about a cut tail, or about data that was only in the cache, show later: these cases are
+        // followed up more often.
         let is_delicate = recovered.repaired.is_some() || origin == Origin::Kill;
         match self.chance.below(if is_delicate { 2 } else { 4 }) {
             0 => self.finds_it_again(&image, &found)?,
             1 => self.goes_on(log, &recovered, &image, &found)?,
             _ => {}
         }
-        // With the cache a part of what was unflushed is lost in the second crash only.
+        // After a kill, some unflushed data is lost only in the second crash.
         let expected = (origin == Origin::PowerCut).then_some(&found);
         for change in &changes {
             self.second_crash(change, ledger, expected)
-                .map_err(|violation| at(&format!("recovery is cut short behind its {change}"), violation))?;
+                .map_err(|violation| at(&format!("recovery is interrupted after its {change}"), violation))?;
         }
         if is_cut_short {
             self.failing_recovery(&before, ledger, expected)?;
@@ -103,7 +103,7 @@ impl Explorer {
         Ok(())
     }
 
-    /// Recovers a disk that an honest one can be.
+    /// Recovers a disk that an honest device can have left.
     pub(super) fn open(&mut self, os: &MemOs) -> Result<(Log<MemOs>, Recovered), Violation> {
         self.counts.recoveries += 1;
         let (log, recovered) = Log::open(os.clone(), dir(), IDENTITY, self.options)
@@ -112,17 +112,21 @@ impl Explorer {
         Ok((log, recovered))
     }
 
-    /// What recovery has told is durable, and in order.
+    /// Checks that what recovery reported is durable and in order.
     fn finds_it_again(&mut self, os: &MemOs, found: &Image) -> Result<(), Violation> {
         let after = lose_all(os);
         let (log, recovered) = self.open(&after).map_err(|violation| at("the second time", violation))?;
         let again = Image::of(&log, &recovered)?;
         ensure!(again == *found, "recovered {}, the second time {}", found.in_short(), again.in_short());
-        ensure!(recovered.repaired.is_none(), "what was cut is there again: {:?}", recovered.repaired);
+        ensure!(
+            recovered.repaired.is_none(),
+            "the tail that was cut is there again: {:?}",
+            recovered.repaired
+        );
         Ok(())
     }
 
-    /// The log goes on behind what was recovered, and keeps it.
+    /// Checks that the log accepts writes after what was recovered, and keeps them.
     fn goes_on(
         &mut self,
         mut log: Log<MemOs>,
@@ -136,21 +140,25 @@ impl Explorer {
         let write = self.write_behind(found, recovered.next_write);
         ledger.append(&write);
         let flushed = log.append_write(&write).and_then(|()| log.flush());
-        let persisted = flushed.map_err(|error| Violation::new(format!("it does not go on: {error}")))?;
+        let persisted = flushed.map_err(|error| Violation::new(format!("it refuses new writes: {error}")))?;
         ledger.flushed(persisted);
         let after = lose_all(os);
-        let (log, recovered) = self.open(&after).map_err(|violation| at("when it has gone on", violation))?;
-        ledger.judge(&log, &recovered).map_err(|violation| at("when it has gone on", violation))?;
-        ensure!(recovered.repaired.is_none(), "what was cut is there again: {:?}", recovered.repaired);
+        let (log, recovered) = self.open(&after).map_err(|violation| at("after more writes", violation))?;
+        ledger.judge(&log, &recovered).map_err(|violation| at("after more writes", violation))?;
+        ensure!(
+            recovered.repaired.is_none(),
+            "the tail that was cut is there again: {:?}",
+            recovered.repaired
+        );
         Ok(())
     }
 
-    /// What a candidate writes that becomes the leader.
+    /// What a candidate that becomes leader writes.
     fn write_behind(&mut self, found: &Image, seq: WriteSeq) -> LogWrite {
         let term = next_term(found);
         let mut index = found.last_index();
         let mut entries = Vec::new();
-        // Often so many that the log rolls.
+        // Often this is enough to roll the log.
         for _ in 0..self.chance.below(6) {
             index = index.next();
             let payload = vec![b'g'; self.chance.index(2000)];
@@ -163,7 +171,7 @@ impl Explorer {
         LogWrite { seq, hard_state: Some(HardState { term, vote: Some(IDENTITY.node) }), entries }
     }
 
-    /// Power is cut in the middle of a recovery.
+    /// Cuts the power in the middle of a recovery.
     fn second_crash(
         &mut self,
         change: &Recorded,
@@ -180,7 +188,8 @@ impl Explorer {
         Ok(())
     }
 
-    /// A flush of a recovery fails: it gives up, and the next one comes to the same.
+    /// Makes a flush of a recovery fail: that recovery must give up, and the next one must reach the same
+    /// result.
     fn failing_recovery(
         &mut self,
         before: &MemOs,
@@ -196,8 +205,8 @@ impl Explorer {
         let failed = !os.heal_flushes();
         ensure!(
             opened.is_err() == failed,
-            "flush {fails_after} of a recovery {}, and it ended in {:?}",
-            if failed { "failed" } else { "did not come" },
+            "flush {fails_after} of a recovery {}, but the recovery ended in {:?}",
+            if failed { "failed" } else { "was not reached" },
             opened.err(),
         );
         let after = if self.chance.percent(50) { os.kill() } else { os.crash(self.chance.seed()) };
@@ -220,17 +229,17 @@ impl Explorer {
     }
 }
 
-/// The disk after a power cut that loses all that was not flushed.
+/// The disk after a power cut that loses everything unflushed.
 fn lose_all(os: &MemOs) -> MemOs {
     os.cut_power(&PowerCut::lose_all(&os.unflushed()))
 }
 
-/// A violation with where it was found.
+/// Adds to a violation where it was found.
 fn at(place: &str, violation: Violation) -> Violation {
     Violation::new(format!("{place}: {violation}"))
 }
 
-/// A term that nobody has used.
+/// A term that nobody has used yet.
 pub(super) fn next_term(image: &Image) -> Term {
     image.hard_state.term.max(image.last().term).next()
 }

@@ -1,22 +1,23 @@
 //! Crash images: workloads on the production log, and every disk that a power cut may leave of them.
 //!
-//! A workload drives the log as a node does: writes of all sizes, suffixes replaced, terms and votes, flushes that
-//! succeed and fail, marks, rolls, full disks, restarts. Behind every single change of its disk the disks are made that
-//! a power cut at that moment may leave: any subset of the unflushed pages, torn at sectors, names lost or kept. Each
-//! is recovered by the production code, and judged:
+//! A workload drives the log as a node does: writes of all sizes, suffixes replaced, terms and votes, flushes
+//! that succeed and fail, sync markers, rolls, full disks, restarts. After every single change of its disk,
+//! all disks that a power cut at that moment may leave are made: any subset of the unflushed pages, torn at
+//! sectors, names lost or kept. Production code recovers each one, and the result is judged:
 //!
-//! - It opens: an honest disk is never taken for a damaged one.
-//! - Nothing that was reported as durable is missing or changed, and what is there was written, up to some record of it
+//! - It opens: an honest disk is never mistaken for a damaged one.
+//! - Everything reported durable is there, unchanged. Anything after it is a prefix of the records written
 //!   (see `ledger`).
-//! - What recovery tells is durable: after another power cut it is all there, and nothing is left to repair. The log
-//!   goes on behind it.
-//! - Power may be cut in recovery too, behind each change that it makes, and a flush of it may fail: the outcome is the
-//!   same.
+//! - What recovery reports is durable: after another power cut it is all there, and nothing is left to
+//!   repair. The log accepts new writes after it.
+//! - If power is cut after any change that recovery makes, or a flush of it fails, the outcome is the same.
 //!
-//! Where to read on: `workload` drives the log, `cuts` chooses the power cuts, `explorer` recovers and judges.
+//! Where to read on: `workload` drives the log, `cuts` chooses the power cuts, `explorer` recovers and
+//! judges.
 //!
-//! A workload is the same for the same seed, on every machine. Caveats: where very many disks are possible, a sample is
-//! tried; what a device lies about, and file systems that reorder otherwise than the model, are not in it.
+//! A workload depends only on its seed, on every machine. Caveats: where very many disks are possible, only a
+//! sample is tried; devices that lie, and file systems that reorder in other ways than the model, are not
+//! covered.
 
 mod cuts;
 mod explorer;
@@ -35,7 +36,7 @@ use workload::Workload;
 pub struct Counts {
     /// Workloads that were played.
     pub workloads: u64,
-    /// What the workloads did: writes, flushes, restarts, ….
+    /// What the workloads did: writes, flushes, restarts and so on.
     pub steps: u64,
     /// Moments at which power was cut.
     pub crash_points: u64,
@@ -45,7 +46,7 @@ pub struct Counts {
     pub kills: u64,
     /// Power cuts, and failing flushes, in the middle of a recovery.
     pub second_crashes: u64,
-    /// Logs that were recovered, all in all.
+    /// Logs that were recovered, in total.
     pub recoveries: u64,
     /// Recoveries that found a torn write and cut it.
     pub torn: u64,
@@ -62,7 +63,7 @@ pub struct Failure {
     pub seed: u64,
     /// What failed, on which disk.
     pub what: String,
-    /// What the workload had done until then, a line each.
+    /// What the workload had done until then, one line each.
     pub steps: Vec<String>,
 }
 
@@ -93,14 +94,14 @@ impl Counts {
         }
     }
 
-    /// How often a mark was reached.
+    /// How often a coverage mark was reached.
     pub fn reached(&self, mark: Mark) -> u64 {
         self.marks.get(mark as usize).copied().unwrap_or(0)
     }
 }
 
-/// Plays workloads from the seed `first` on, at least one, until there were so many recoveries or one failed. Returns
-/// what was tried.
+/// Plays workloads from the seed `first` on, at least one, until `recoveries` recoveries are made or one
+/// fails. Returns what was tried.
 pub fn run(first: u64, recoveries: u64, jobs: usize) -> (Counts, Option<Failure>) {
     let mut counts = Counts::default();
     let mut failure = None;
@@ -119,9 +120,9 @@ pub fn run(first: u64, recoveries: u64, jobs: usize) -> (Counts, Option<Failure>
     (counts, failure)
 }
 
-/// Plays the workload of a seed. Returns what was tried, up to the first disk that is not recovered as it must be.
+/// Plays the workload of a seed. Returns what was tried, up to the first disk whose recovery is wrong.
 pub fn play(seed: u64) -> (Counts, Option<Failure>) {
-    // What earlier work on this thread has left is not this workload's.
+    // Discards what earlier work on this thread has counted.
     lograft_types::marks::take();
     let mut workload = Workload::new(seed);
     let failed = attempt_to(|| workload.play()).err();

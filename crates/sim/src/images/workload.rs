@@ -1,4 +1,5 @@
-//! What a node does to its log in a while: drawn from a seed, played on the production log, explored after each change.
+//! What a node does to its log for a while: drawn from a seed, played on the production log, explored after
+//! each change.
 
 use lograft_mem_os::MemOs;
 use lograft_os::Os as _;
@@ -11,9 +12,9 @@ use crate::chance::Chance;
 use crate::ledger::{Image, Ledger};
 use crate::{Violation, ensure};
 
-/// Suffixes that were replaced are remembered, so that they come back; so many.
+/// The number of replaced suffixes that are remembered, so that they can come back.
 const MOST_BRANCHES: usize = 4;
-/// No entry is larger: it must fit into the smallest segment beside the reserve.
+/// The largest payload: an entry must fit into the smallest segment beside the reserve.
 const MOST_PAYLOAD_BYTES: u64 = 3_000;
 
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Workload {
     steps: Vec<String>,
 }
 
-/// Entries that another leader's took the place of, and what they stood behind.
+/// Entries that another leader's entries replaced, and the entry that preceded them.
 #[derive(Clone, Debug)]
 struct Branch {
     behind: EntryId,
@@ -115,7 +116,8 @@ impl Workload {
         self.steps.push(step.into());
     }
 
-    /// Explores every change since the last look. Up to the last one the promises of `before` hold, then those of now.
+    /// Explores every change since the last look. All but the last must keep the promises of `before`; the
+    /// last must keep the present ones.
     fn explore(&mut self, before: &Ledger, promised_more: bool) -> Result<(), Violation> {
         let mut changes = self.os.take_recorded();
         let last = changes.pop();
@@ -128,7 +130,7 @@ impl Workload {
                 self.follow_tail(change.written().map(|(_, places)| places.end));
                 self.explorer.explore_behind(change, &self.ledger)
             }
-            // A promise that changed nothing on the disk must be kept by what was there.
+            // The disk did not change, so it must already keep the new promise.
             None if promised_more => self.explorer.explore(&self.os, &self.ledger),
             None => Ok(()),
         }
@@ -152,7 +154,7 @@ impl Workload {
         self.ledger.recovered(found);
         self.flush_fails = false;
         self.seq = log.written();
-        // Production prepares the next segment at once, this one sometimes.
+        // Production prepares the next segment at once; the workload only sometimes does.
         if self.chance.percent(50) {
             let _ = log.prepare_next();
         }
@@ -160,7 +162,7 @@ impl Workload {
         self.explore(&before, true)
     }
 
-    /// Ends the process, one way or another, and starts it again.
+    /// Ends the process in one way or another, and starts it again.
     fn end(&mut self, end: End) -> Result<(), Violation> {
         if end == End::Stop && !self.flush_fails {
             self.flush("mark", |log| log.write_sync_marker().and_then(|()| log.flush()))?;
@@ -183,7 +185,7 @@ impl Workload {
         let is_command = |entry: &&Entry| entry.kind == EntryKind::Normal;
         let commands = write.entries.iter().filter(is_command);
         let bytes: u64 = commands.map(|entry| record_size_bytes(entry.payload.len())).sum();
-        // While there is any credit, the reserve is whole: what is written beside commands fits too.
+        // While there is any credit, the reserve is whole: writes other than commands fit too.
         let is_promised = credit > 0 && bytes <= credit;
         let appended = self.log().append_write(write);
         let ledger = self.ledger.clone();
@@ -194,11 +196,15 @@ impl Workload {
                 self.check_readable()
             }
             Err(LogError::NoRoom { .. }) => {
-                self.note("no room");
-                ensure!(!is_promised, "no room for {bytes} bytes of commands, and {credit} were promised");
+                self.note("no credit");
+                ensure!(!is_promised, "{bytes} bytes of commands were refused, but {credit} were promised");
                 let written_before = self.os.take_recorded();
                 let touched = written_before.iter().find(|change| change.written().is_some());
-                ensure!(touched.is_none(), "no room, and something was written: {}", touched.expect("some"));
+                ensure!(
+                    touched.is_none(),
+                    "a refused write has written something: {}",
+                    touched.expect("some")
+                );
                 self.ledger.withdraw();
                 Ok(())
             }
@@ -239,7 +245,7 @@ impl Workload {
                 self.ledger.flushed(persisted);
                 ensure!(
                     self.ledger.is_durable(),
-                    "flushed up to {persisted}, and written up to {}",
+                    "flushed up to {persisted}, but written up to {}",
                     self.seq
                 );
                 self.explore(&before, true)
@@ -248,14 +254,14 @@ impl Workload {
         }
     }
 
-    /// The log has failed: that is in order after a failed flush only. The process ends.
+    /// The log has failed, which is allowed only after a failed flush. The process ends.
     fn closed(&mut self, error: &LogError) -> Result<(), Violation> {
         ensure!(self.flush_fails, "the log fails: {error}");
         self.note(format!("closed: {error}"));
         let ledger = self.ledger.clone();
         self.explore(&ledger, false)?;
         let poisoned = self.log().flush();
-        ensure!(matches!(poisoned, Err(LogError::Poisoned(_))), "the closed log says {poisoned:?}");
+        ensure!(matches!(poisoned, Err(LogError::Poisoned(_))), "the closed log reports {poisoned:?}");
         let end = self.chance.pick(&[End::Kill, End::PowerCut]);
         self.end(end)
     }
@@ -270,28 +276,28 @@ impl Workload {
 
     fn change_room(&mut self) {
         let free = self.chance.pick(&[0, 0, 20 << 10, u64::MAX]);
-        self.note(format!("room for {free} bytes"));
+        self.note(format!("{free} bytes of space"));
         self.os.set_free_bytes(free);
     }
 
     fn arrange_failure(&mut self) {
         let (after, survivors) = (self.chance.below(3), self.chance.seed() & self.chance.seed());
-        self.note(format!("flush {after} from now on fails"));
+        self.note(format!("flush {after} from now fails"));
         self.flush_fails = true;
         self.os.fail_flush(after, survivors);
     }
 
-    /// The reader shows what was written, durable or not.
+    /// The reader returns what was written, durable or not.
     fn check_readable(&mut self) -> Result<(), Violation> {
         let written = self.ledger.written().clone();
         let Some(first) = written.entries().first() else { return Ok(()) };
         let read = self.log().reader().read(first.id.index, written.last_index(), usize::MAX);
         let read = read.map_err(|error| Violation::new(format!("not readable: {error}")))?;
-        ensure!(read == written.entries(), "what is read is not what was written");
+        ensure!(read == written.entries(), "the entries read are not those written");
         Ok(())
     }
 
-    /// One command as large as the log says that there is room for, and beside it a vote.
+    /// One command that takes all the credit the log reports, and a vote with it.
     fn all_that_fits(&mut self) -> LogWrite {
         let image = self.ledger.written().clone();
         let hard_state = self.another_term(&image);
@@ -313,7 +319,7 @@ impl Workload {
         LogWrite { seq: self.seq.next(), hard_state, entries }
     }
 
-    /// The leader of the time goes on.
+    /// The current leader appends more entries.
     fn more_entries(&mut self, image: &Image) -> (Option<HardState>, Vec<Entry>) {
         let term = image.hard_state.term.max(image.last().term).max(Term::new(1));
         let vote = Some(NodeId::new(self.chance.between(1, 3)));
@@ -337,7 +343,7 @@ impl Workload {
         (Some(hard_state), entries)
     }
 
-    /// A leader brings back what another one had replaced.
+    /// A leader brings back entries that another one had replaced.
     fn old_branch(&mut self, image: &Image) -> (Option<HardState>, Vec<Entry>) {
         let fitting = self.branches.iter().position(|branch| image.holds(branch.behind));
         let Some(branch) = fitting.map(|place| self.branches.swap_remove(place)) else {
@@ -391,20 +397,20 @@ impl Workload {
             .collect()
     }
 
-    /// A payload for a record that is going to stand at `tail`, if it does.
+    /// A payload for a record that is expected to start at `tail`.
     fn payload(&mut self, tail: u64) -> Vec<u8> {
         let most = self.chance.pick(&[16, 100, 100, 400, 900, MOST_PAYLOAD_BYTES]);
         let mut length = self.chance.below(most + 1);
         if self.chance.percent(25) {
-            // The record ends with a sector, so that the next one can be there without it.
+            // The record ends with a sector, so that the next one can survive without it.
             let end = (tail + record_size_bytes(0) + length).next_multiple_of(512);
             length = end - tail - record_size_bytes(0);
         }
         let mut payload = vec![0; usize::try_from(length).expect("payloads are short")];
         match self.chance.below(4) {
-            // Zeros are what is there when it is lost.
+            // Zeros look like a lost payload.
             0 => {}
-            // The bytes of real records are no records where a payload stands.
+            // Inside a payload, the bytes of real records must not count as records.
             1 => self.copy_records(&mut payload),
             _ => payload.fill(u8::try_from(self.chance.between(1, 255)).expect("it is a byte")),
         }

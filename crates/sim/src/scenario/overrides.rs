@@ -1,4 +1,4 @@
-//! Scenarios that are not quite their seed's: as a list of `field=value`, which a command line can carry.
+//! Overrides of a seed's scenario, as a list of `field=value` that fits on a command line.
 
 use super::{Fault, Scenario};
 
@@ -10,7 +10,7 @@ macro_rules! numbers {
                     $(stringify!($field) => {
                         self.$field = value.parse().map_err(|error| format!("{field}={value}: {error}"))?;
                     })+
-                    _ => return Err(format!("{field}: a scenario has no such field")),
+                    _ => return Err(format!("{field}: unknown field of a scenario")),
                 }
                 Ok(())
             }
@@ -62,7 +62,7 @@ impl Scenario {
     /// Sets a field by its name: a number, or `faults=Kill,Pause`.
     ///
     /// # Errors
-    /// In words, if there is no such field or the value is none of its kind.
+    /// A description, if there is no such field or the value has the wrong type.
     pub fn set(&mut self, field: &str, value: &str) -> Result<(), String> {
         if field != "faults" {
             return self.set_number(field, value);
@@ -70,13 +70,13 @@ impl Scenario {
         let names = value.split(',').filter(|name| !name.is_empty());
         let faults = names.map(|name| {
             let fault = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
-            fault.ok_or_else(|| format!("{name}: there is no such fault"))
+            fault.ok_or_else(|| format!("{name}: unknown fault"))
         });
         self.faults = faults.collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    /// What makes this scenario of another one: `field=value`, for [`Self::set`].
+    /// The overrides that turn `other` into this scenario: `field=value`, for [`Self::set`].
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut fields = self.differing_numbers(other);
         if self.faults != other.faults {

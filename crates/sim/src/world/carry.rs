@@ -1,4 +1,4 @@
-//! What a node's turn asks for is carried out, and checked on its way out.
+//! Carries out the effects of a node's turn, and checks them on their way out.
 
 use lograft_node::{
     AppendRequest, ClientResponse, ClientToken, Effects, Envelope, Event, ForwardFailure, ForwardResponse,
@@ -14,7 +14,7 @@ use crate::network::{Asker, Body, Packet};
 use crate::{Violation, ensure};
 
 impl World<'_> {
-    /// Carries out what a turn asks for that began in `term_before`.
+    /// Carries out the effects of a turn that began in `term_before`.
     pub(super) fn carry_out(
         &mut self,
         at: usize,
@@ -44,7 +44,7 @@ impl World<'_> {
             let asker = Asker { node: at, life: self.machines[at].life, id: forward.id };
             self.awaited.insert(asker);
             if self.faults_are_on && self.timing.percent(3) {
-                // The queue to the leader was full.
+                // The leader's queue was full.
                 self.forward_done(asker, Err(ForwardFailure::NotTaken));
                 continue;
             }
@@ -64,24 +64,24 @@ impl World<'_> {
         Leaving { from: identity.node, term_before, durable: disk.durable() }
     }
 
-    /// Hands a write to the log. Returns whether the node still lives.
+    /// Hands a write to the log. Returns whether the node is still alive.
     fn append(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
         self.trace.note(self.now_us, || format!("n{} writes {write:?}", at + 1));
         if let Some(HardState { term, vote: Some(vote) }) = write.hard_state {
             let own = vote == self.machines[at].identity.node;
             ensure!(
                 own || self.votes_asked.contains(&(at, vote, term)),
-                "votes for {vote} in term {term}, and was not asked"
+                "votes for {vote} in term {term} without a request"
             );
         }
         self.checks.writes(at, self.machines[at].disk.written(), &write.entries)?;
-        // The node hands in no more commands than the log said it has room for, full disk or not.
+        // The node hands in no more commands than the log's credit, even on a full disk.
         let has_commands = write.entries.iter().any(|entry| entry.kind == EntryKind::Normal);
         let machine = &mut self.machines[at];
         match machine.disk.append(write) {
             Ok(()) => {}
-            // The reserve for votes is used up on a disk that stays full, or the flush of a full segment failed: the
-            // process ends.
+            // The reserve for votes is used up on a disk that stays full, or the flush of a full segment
+            // failed. The process ends.
             Err(error)
                 if (machine.disk_is_full && !has_commands && matches!(error, LogError::NoRoom { .. }))
                     || machine.disk_stops
@@ -93,7 +93,7 @@ impl World<'_> {
             Err(error) => return Err(Violation::new(format!("write {write:?} failed: {error}"))),
         }
         self.plan_flush(at);
-        // Whoever learns of a new term by its entries writes both at once: they must not come apart.
+        // A node that learns a new term from entries writes both at once: they must not be separated.
         let is_joint = write.hard_state.is_some() && !write.entries.is_empty();
         if is_joint && self.faults_are_on && self.mischief.percent(self.scenario.ambush_percent / 2) {
             let life = self.machines[at].life;
@@ -119,7 +119,7 @@ impl World<'_> {
             let life = machine.life;
             let slower = if machine.disk_is_slow { 30 } else { 1 };
             let stall_us = std::mem::take(&mut machine.flush_stall_us);
-            // In the end the disks are fast: an election cannot be won in less time than a flush takes.
+            // After the faults end the disks are fast: no election is won if a flush outlasts it.
             let longest_us = if self.faults_are_on { self.scenario.flush_us * slower } else { 1_000 };
             let in_us = stall_us + self.timing.between(80, longest_us);
             self.plan(in_us, Happening::Flush { at, life });
@@ -187,7 +187,7 @@ impl World<'_> {
         self.send_request(at, to, request);
     }
 
-    /// Entries for a peer are read from the log; if they were replaced meanwhile, the message is dropped.
+    /// Reads entries for a peer from the log. If they were replaced meanwhile, the message is dropped.
     pub(super) fn depart(&mut self, at: usize, to: usize, request: &AppendEntries) {
         let (Some(first), Some(last)) = (request.entries.first(), request.entries.last()) else { return };
         let reader = self.machines[at].disk.log().reader();
@@ -224,12 +224,12 @@ impl World<'_> {
     ) -> Result<(), Violation> {
         let exchange = self.exchanges.remove(&response.reply_to);
         let Some(exchange) = exchange.filter(|exchange| exchange.at == at) else {
-            return Err(Violation::new(format!("answered again: {response:?}")));
+            return Err(Violation::new(format!("a second response to one request: {response:?}")));
         };
         let (to, response) = response
             .result
-            .map_err(|refusal| Violation::new(format!("an honest peer is refused: {refusal}")))?;
-        ensure!(place_of(to) == exchange.asker, "an answer for {to}, and n{} asked", exchange.asker + 1);
+            .map_err(|refusal| Violation::new(format!("an honest peer was refused: {refusal}")))?;
+        ensure!(place_of(to) == exchange.asker, "a response for {to}, but n{} asked", exchange.asker + 1);
         Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
         let envelope = Envelope::between(self.machines[at].identity, to);
         self.send(Packet { from: at, to: exchange.asker, body: Body::Response { envelope, response } });
@@ -254,13 +254,13 @@ impl World<'_> {
     ) -> Result<(), Violation> {
         self.trace.note(self.now_us, || format!("n{} answers peer {}: {result:?}", at + 1, token.0));
         let Some((_, asker)) = self.forwarded.remove(&token).filter(|(asked, _)| *asked == at) else {
-            return Err(Violation::new(format!("{token:?} was answered and did not wait")));
+            return Err(Violation::new(format!("{token:?} is answered but not open")));
         };
         self.send(Packet { from: at, to: asker.node, body: Body::ForwardResponse { asker, result } });
         Ok(())
     }
 
-    /// A node will notice something soon.
+    /// A node will soon learn of an event.
     pub(super) fn notice(&mut self, at: usize, event: Event) {
         let life = self.machines[at].life;
         let in_us = self.timing.below(2_000);

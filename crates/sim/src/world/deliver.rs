@@ -1,4 +1,4 @@
-//! What arrives from other nodes, and what becomes of forwarded requests.
+//! What arrives from other nodes, and what happens to forwarded requests.
 
 use lograft_node::{Event, ForwardFailure, ForwardToken, PeerRequest, RequestError};
 use lograft_raft::ReplyTo;
@@ -67,7 +67,7 @@ impl World<'_> {
     }
 }
 
-/// What an asker hears of a leader's error, as the links have it.
+/// What an asker learns of a leader's error, as the links report it.
 fn as_failure(error: RequestError, leader: NodeId) -> ForwardFailure {
     match error {
         RequestError::NotLeader { .. } => ForwardFailure::NotTaken,

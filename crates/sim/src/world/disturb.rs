@@ -1,9 +1,9 @@
-//! One disturbance of a cluster in which nothing else is the matter: what must come of it is known exactly.
+//! One disturbance of an otherwise healthy cluster, whose result is known exactly.
 //!
-//! Under random faults a leader may always have lost its majority for a moment, so nothing can be said of who leads and
-//! in which term. Here it can: a minority that is cut off, or hears nothing, changes neither the leader nor the term,
-//! neither while it lasts nor when it returns (thesis §4.2.3, §9.6); a leader without a majority steps down, and if the
-//! others have one, one of them leads; where nobody has a majority terms do not rise.
+//! Under random faults a leader may always have lost its majority for a moment, so no check can say who must
+//! lead and in which term. Here it can. A minority that is cut off or deaf changes neither the leader nor the
+//! term, neither while it lasts nor when it returns (thesis §4.2.3, §9.6). A leader without a majority steps
+//! down, and if the others have one, one of them leads. Where nobody has a majority, terms do not rise.
 
 use lograft_raft::RoleName;
 use lograft_types::Term;
@@ -13,7 +13,8 @@ use super::settle::PATIENCE;
 use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
 
-/// How long a leader may lead without a majority, in election timeouts: one by its own clock, which may be slow.
+/// How long a leader may lead without a majority, in election timeouts: one by its own clock, which may run
+/// slow.
 const STEP_DOWN_TIMEOUTS: u64 = 2;
 
 /// Which links between two groups are cut.
@@ -22,7 +23,7 @@ enum Cut {
     Both,
     /// The first group hears nothing of the second.
     Deaf,
-    /// The first group is not heard by the second.
+    /// The second group hears nothing of the first.
     Mute,
 }
 
@@ -47,7 +48,7 @@ impl World<'_> {
         self.note(|| format!("n{} sleeps, and wakes with a burst of {ticks} ticks", follower + 1));
         let paused_us = ticks * self.machines[follower].tick_us;
         self.machines[follower].paused_until_us = self.now_us + paused_us;
-        // With two nodes it is the leader that loses its majority.
+        // With two nodes, the leader loses its majority.
         if self.machines.len() == 2 {
             return self.run_for(paused_us);
         }
@@ -85,8 +86,8 @@ impl World<'_> {
             );
             self.step()?;
         }
-        // Others may still take the old leader for theirs, and lose what they forward to it.
-        let through = self.newest_leader().expect("it was found above");
+        // Others may still follow the old leader and lose what they forward to it.
+        let through = self.newest_leader().expect("a leader was found above");
         self.write_through(through)?;
         self.steps_down(leader)
     }
@@ -104,25 +105,25 @@ impl World<'_> {
         let terms = self.terms();
         self.steps_down(leader)?;
         self.run_for(4 * ELECTION_US)?;
-        ensure!(self.terms() == terms, "terms rise where nobody can win: {terms:?} to {:?}", self.terms());
+        ensure!(self.terms() == terms, "terms rise although nobody can win: {terms:?} to {:?}", self.terms());
         Ok(())
     }
 
     fn steps_down(&mut self, leader: usize) -> Result<(), Violation> {
         self.run_for(STEP_DOWN_TIMEOUTS * ELECTION_US)?;
         let role = self.machines[leader].node.as_ref().map(|node| node.raft().role());
-        ensure!(role != Some(RoleName::Leader), "n{} leads on without a majority", leader + 1);
+        ensure!(role != Some(RoleName::Leader), "n{} still leads without a majority", leader + 1);
         Ok(())
     }
 
-    /// For so long one node leads, and no other node has a term that is not its.
+    /// For this long one node leads, and no other node is in another term.
     fn nothing_changes(&mut self, leader: usize, lasts_us: u64) -> Result<(), Violation> {
         let terms = self.terms();
         let until_us = self.now_us + lasts_us;
         while self.now_us < until_us {
             self.step()?;
             let leads = self.machines[leader].node.as_ref().is_some_and(|node| node.raft().is_leader());
-            ensure!(leads, "n{} had a majority all the time, and leads no more", leader + 1);
+            ensure!(leads, "n{} had a majority all the time, but no longer leads", leader + 1);
         }
         ensure!(self.terms() == terms, "a disturbance raised terms: {terms:?} to {:?}", self.terms());
         Ok(())
@@ -136,7 +137,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// All nodes but one, in any order.
+    /// All nodes but one, in random order.
     fn followers_of(&mut self, leader: usize) -> Vec<usize> {
         let nodes = self.machines.len();
         let first = self.mischief.index(nodes);

@@ -6,7 +6,7 @@ use super::{Happening, World, id_of};
 use crate::Violation;
 use crate::scenario::{ELECTION_US, Fault, TICK_MS};
 
-/// How a node falls.
+/// How a node goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fall {
     PowerCut,
@@ -80,7 +80,7 @@ impl World<'_> {
                 let operations = self.mischief.below(12);
                 self.machines[at].disk_stops = true;
                 self.machines[at].disk.stop_after(operations);
-                // An idle node would never touch its disk.
+                // An idle node would never use its disk.
                 self.plan_flush(at);
                 let life = self.machines[at].life;
                 let in_us = self.mischief.below(2 * ELECTION_US);
@@ -91,12 +91,12 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The leader wakes up with requests of clients in its mailbox, and no word of its successor.
+    /// The leader wakes with clients' requests in its mailbox, unaware of its successor.
     fn freeze_leader(&mut self) {
         let Some(leader) = self.newest_leader() else { return };
         let frozen_us = self.mischief.between(ELECTION_US, 4 * ELECTION_US);
         self.machines[leader].paused_until_us = self.now_us + frozen_us;
-        // What the others said before may still reach it: late answers to what it asked before it froze.
+        // What the others sent before may still reach it: late responses to what it sent before it froze.
         let is_cut = self.mischief.percent(50);
         for other in (0..self.machines.len()).filter(|&other| other != leader) {
             if is_cut {
@@ -109,8 +109,9 @@ impl World<'_> {
         self.plan(heal_us, Happening::LinksHeal);
     }
 
-    /// Something befalls a node that has just won an election: it is cut off, or loses its power soon, or both. Entries
-    /// of its term are then in few logs, which is what the rules on commitment are for (Raft §5.4.2, figure 8).
+    /// Strikes a node that has just won an election: it is cut off, loses its power soon, or both. Entries of
+    /// its term are then in few logs, which is the case that the commitment rules exist for (Raft §5.4.2,
+    /// figure 8).
     pub(super) fn ambush(&mut self, at: usize) {
         if !self.faults_are_on || !self.mischief.percent(self.scenario.ambush_percent) {
             return;
@@ -158,7 +159,8 @@ impl World<'_> {
         }
     }
 
-    /// The links between a node and others break; both ends notice. What is on its way is lost, or arrives late.
+    /// Breaks the links between a node and others; both ends notice. What is in flight is lost or arrives
+    /// late.
     fn reset_links(&mut self, at: usize, percent: u64) {
         for other in 0..self.machines.len() {
             if other == at || !self.mischief.percent(percent) {
@@ -189,7 +191,7 @@ impl World<'_> {
         }
     }
 
-    /// The process is asked to stop: every caller is answered, the log is flushed and ends in a sync marker.
+    /// Asks the process to stop: every request is answered, and the log is flushed and ends in a sync marker.
     fn stop(&mut self, at: usize) -> Result<(), Violation> {
         let machine = &mut self.machines[at];
         let last = machine.node.as_mut().map(Node::shut_down).unwrap_or_default();
@@ -203,13 +205,13 @@ impl World<'_> {
         let machine = &self.machines[at];
         let may_fail = machine.disk_is_full || machine.flush_will_fail || machine.disk_stops;
         if let Some(why) = failed.filter(|_| !may_fail) {
-            return Err(Violation::new(format!("n{} cannot mark its log: {why}", at + 1)));
+            return Err(Violation::new(format!("n{} cannot write a sync marker: {why}", at + 1)));
         }
         self.fall(at, Fall::Kill);
         Ok(())
     }
 
-    /// The log failed, and the process ends; with or without the power.
+    /// The log failed, and the process ends, with or without a power cut.
     pub(super) fn fall_after_log_failure(&mut self, at: usize) -> Result<(), Violation> {
         let fall = if self.machines[at].disk_stops {
             Fall::PowerCut
@@ -264,7 +266,7 @@ impl World<'_> {
         self.plan(in_us, Happening::Restart { at });
     }
 
-    /// A node starts, with what its disk recovers.
+    /// Starts a node with what its disk recovers.
     pub(super) fn start(&mut self, at: usize) -> Result<(), Violation> {
         if self.machines[at].node.is_some() {
             return Ok(());
@@ -303,13 +305,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// So much room is left on a disk; `None`: enough for ever.
+    /// Limits the space on a disk; `None`: unlimited.
     fn set_full(&mut self, at: usize, free_bytes: Option<u64>) {
         self.machines[at].disk_is_full = free_bytes.is_some();
         self.machines[at].disk.set_free_bytes(free_bytes.unwrap_or(u64::MAX));
     }
 
-    /// There is room again: the log finds out with its next flush.
+    /// The disk has space again; the log learns of it with its next flush.
     pub(super) fn free_disk(&mut self, at: usize) {
         self.set_full(at, None);
         if self.machines[at].node.is_some() {

@@ -1,5 +1,5 @@
-//! The end of a run: the faults stop, and the cluster must get back to work. Then it is disturbed once more, in a way
-//! of which it is known what must come of it; see `disturb`.
+//! The end of a run: the faults stop, and the cluster must get back to work. Then it is disturbed once more,
+//! in a way whose result is known; see `disturb`.
 
 use bytes::Bytes;
 use lograft_node::{ClientToken, Event, Node};
@@ -8,9 +8,9 @@ use super::{Happening, World};
 use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
 
-/// For so many election timeouts nothing may be the matter without anything getting better.
+/// The longest time without any progress, in election timeouts.
 pub(super) const PATIENCE: u64 = 30;
-/// However small the messages are that a follower catches up by.
+/// Enough for a follower that catches up by the smallest messages.
 const LONGEST_US: u64 = 600 * ELECTION_US;
 
 impl World<'_> {
@@ -62,7 +62,7 @@ impl World<'_> {
 
     pub(super) fn wait_until_settled(&mut self) -> Result<(), Violation> {
         let end_us = self.now_us + LONGEST_US;
-        // Clients that were never answered wait for their time to be over.
+        // Requests that will never be answered end with their timeout.
         let patience_us = PATIENCE * ELECTION_US + self.scenario.request_timeout_ms * 1000;
         let mut patient_until_us = self.now_us + patience_us;
         let mut before = self.progress();
@@ -72,8 +72,9 @@ impl World<'_> {
                 patient_until_us = self.now_us + patience_us;
             }
             ensure!(self.now_us < patient_until_us.min(end_us), "the cluster does not settle: {what}");
-            // A look at each step would cost more than the run. Heartbeats come in step: a number that divides no rhythm of
-            // theirs, or each look would find the same one on its way.
+            // Looking at each step would cost more than the run. Heartbeats are in step, so the interval is a
+            // number that divides none of their rhythms; otherwise each look would find the same one in
+            // flight.
             for _ in 0..23 {
                 self.step()?;
             }
@@ -81,13 +82,14 @@ impl World<'_> {
         self.check_contents()
     }
 
-    /// How far all nodes have come together. A log that is replaced by another grows anew, so any change is one.
+    /// The sum of what all nodes have reached. A log that replaces another grows anew, so any change counts
+    /// as progress.
     fn progress(&self) -> u64 {
         let nodes = self.machines.iter().filter_map(|machine| machine.node.as_ref());
         nodes.map(|node| node.applied().get() + node.raft().persisted_index().get()).sum()
     }
 
-    /// What keeps the cluster from being settled.
+    /// What keeps the cluster from being settled, if anything.
     fn unsettled(&self) -> Option<String> {
         let leader = self.newest_leader().and_then(|at| self.machines[at].node.as_ref());
         let Some(leader) = leader else { return Some("nobody leads".to_owned()) };
@@ -101,7 +103,7 @@ impl World<'_> {
                 return Some(format!("n{} has applied {} of {last}", at + 1, node.applied()));
             }
             if machine.flush_planned || node.status().disk_full {
-                return Some(format!("n{}: its disk is at work, or full", at + 1));
+                return Some(format!("n{}: its disk is busy or full", at + 1));
             }
             if let Some(what) = self.busy(node) {
                 return Some(format!("n{}: {what}", at + 1));
@@ -113,7 +115,7 @@ impl World<'_> {
             .then(|| format!("clients, forwarded, awaited, exchanges: {waits:?}, the oldest {oldest:?}"))
     }
 
-    /// What a node has not finished.
+    /// What a node has not finished, if anything.
     fn busy(&self, node: &Node) -> Option<String> {
         let raft = node.raft();
         let in_flight = self.machines.iter().filter_map(|machine| raft.in_flight(machine.identity.node));
@@ -127,7 +129,7 @@ impl World<'_> {
             .then(|| format!("withheld, writes, reads, messages, bytes: {counters:?}"))
     }
 
-    /// Every node's map is what the committed entries make of it.
+    /// Checks that every node's map is what the committed entries make of it.
     fn check_contents(&self) -> Result<(), Violation> {
         let model = &self.checks.model;
         for (at, machine) in self.machines.iter().enumerate() {
@@ -143,8 +145,13 @@ impl World<'_> {
             let page = store.list(b"", b"", u32::MAX, usize::MAX, false);
             let differs =
                 page.items.iter().find(|item| model.get(&item.key, model.revision()) != Some(&item.stored));
-            ensure!(differs.is_none(), "n{} holds {differs:?}", at + 1);
-            ensure!(page.items.len() == model.len(), "n{} holds {} keys", at + 1, page.items.len());
+            ensure!(differs.is_none(), "n{} holds the wrong item {differs:?}", at + 1);
+            ensure!(
+                page.items.len() == model.len(),
+                "n{} holds the wrong number of keys: {}",
+                at + 1,
+                page.items.len()
+            );
             ensure!(node.status().refused_messages == 0, "n{} refused a message", at + 1);
         }
         Ok(())
