@@ -28,7 +28,7 @@ pub(super) fn run(args: &LogArgs) -> Result<(), Failure> {
     // Held until the end: a node that starts meanwhile would write under our eyes.
     let directory = Directory::open_for_inspection(&args.dir).map_err(refused)?;
     let Some(meta) = directory.meta() else {
-        let message = format!("{} is no data directory of lograft", args.dir.display());
+        let message = format!("{} is not a data directory of lograft", args.dir.display());
         return Err(Failure::new(Code::InvalidInput, message));
     };
     let read = || records(RealOs, &args.dir, meta.identity());
