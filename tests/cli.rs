@@ -271,7 +271,7 @@ fn log_of_what_is_no_data_directory_is_invalid_input() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     for path in [path, "/nowhere"] {
-        assert_says(&fails(lograft(&["log", path]), INVALID_INPUT), &[path, "no data directory"]);
+        assert_says(&fails(lograft(&["log", path]), INVALID_INPUT), &[path, "data directory of lograft"]);
     }
 }
 
