@@ -63,7 +63,7 @@ async fn appends_are_answered_although_their_stream_ended_at_once() {
     );
 
     for (request, code, words) in [
-        (v1::AppendEntriesRequest::default(), Code::FailedPrecondition, "of cluster"),
+        (v1::AppendEntriesRequest::default(), Code::FailedPrecondition, "to cluster"),
         (v1::AppendEntriesRequest { to: leader, ..heartbeat.clone() }, Code::FailedPrecondition, "node"),
         (v1::AppendEntriesRequest { term: 0, ..heartbeat }, Code::InvalidArgument, "term"),
     ] {
