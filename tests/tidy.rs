@@ -37,7 +37,7 @@ fn names_a_machine(_: &str, line: &str) -> bool {
     MACHINE_PATHS.iter().any(|path| line.contains(path))
 }
 
-/// Tables, links and what a program prints cannot be broken.
+/// Tables, links and what a program prints cannot be wrapped.
 fn is_too_wide(name: &str, line: &str) -> bool {
     name.ends_with(".md")
         && line.chars().count() > MAX_DOC_COLUMNS

@@ -1,6 +1,6 @@
 //! The limits of a request, checked in one place for gRPC and HTTP.
 //!
-//! Exactly the limit is allowed. An error states both numbers and the flag that sets the limit, if there is one.
+//! A size equal to the limit is allowed. An error states both numbers and the flag that sets the limit, if there is one.
 
 use lograft_node::limits::Limits;
 
@@ -22,7 +22,7 @@ pub enum Invalid {
         /// The flag that sets the limit.
         flag: &'static str,
     },
-    /// More keys asked for than one answer may hold.
+    /// More keys requested than one response may hold.
     #[error("limit is {asked} keys, the limit is {limit}")]
     ListLimit {
         /// The number requested.

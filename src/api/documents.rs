@@ -190,7 +190,7 @@ impl From<v1::Member> for MemberDoc {
     }
 }
 
-/// The response to `/health`, in etcd's shape: text, not a boolean.
+/// The response to `/health` in etcd's format, in which `health` is text and not a boolean.
 #[derive(Debug, Serialize)]
 pub(crate) struct HealthDoc {
     pub(crate) health: &'static str,

@@ -50,7 +50,7 @@ impl Bench {
     pub(crate) async fn start(nodes: usize) -> Self {
         let directory = tempfile::Builder::new().prefix("lograft-faults-").tempdir().expect("a directory");
         let data_dirs = (0..nodes).map(|node| directory.path().join(format!("n{}", node + 1))).collect();
-        // The smallest segments there are, so that logs roll while faults strike.
+        // The smallest segments allowed, so that logs roll while faults strike.
         let flags = ["--max-segment-bytes=128KiB", "--max-value-bytes=16KiB"];
         Self::start_in(directory, data_dirs, &flags).await
     }

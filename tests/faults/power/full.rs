@@ -19,7 +19,7 @@ const LOOKS: usize = 20;
 /// The longest a response may take that needs no other node.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// Large values that are set at once. Half as many fill a segment.
+/// Large values set at once. Half as many fill a segment.
 const AT_ONCE: usize = 8;
 
 /// The nodes whose disks are full.

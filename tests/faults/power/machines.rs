@@ -8,13 +8,13 @@ use crate::check::{Kind, Verdict};
 use crate::history::Operation;
 use crate::workload::{Plan, Workload};
 
-/// Small segments, the smallest that hold the largest value: the log rolls often, and a full disk is felt soon.
+/// Small segments, the smallest that hold the largest value: the log rolls often, and a full disk has an effect soon.
 pub(crate) const SMALL_SEGMENTS: &str = "--max-segment-bytes=256KiB";
-/// Segments with room for what clients write in some seconds. The first two are smaller: fill them before.
+/// Segments that hold what clients write in several seconds. The first two are smaller: fill them first.
 pub(crate) const ROOMY_SEGMENTS: &str = "--max-segment-bytes=4MiB";
-/// For all: the largest value fits the segments.
+/// For all nodes: the largest value fits the segments.
 const LARGEST_VALUE: &str = "--max-value-bytes=64KiB";
-/// The largest value these nodes take.
+/// The largest value these nodes accept.
 pub(crate) const LARGEST_VALUE_BYTES: usize = 64 << 10;
 
 /// A key with large values, which use up the logs' credit.

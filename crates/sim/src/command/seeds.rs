@@ -154,7 +154,7 @@ fn table(totals: &Totals, took: Duration, jobs: usize) -> String {
     text
 }
 
-/// Shortens a failure, writes its trace and says how to play it again.
+/// Shortens a failure, writes its trace and says how to replay it.
 #[expect(clippy::disallowed_methods, reason = "a trace is a file for people")]
 fn report(failure: Failure, arguments: &Arguments) -> String {
     let seed = failure.scenario.seed;
