@@ -53,11 +53,13 @@ macro_rules! plain_number {
     ($name:ident) => {
         impl $name {
             /// Wraps a number.
+            #[inline]
             pub const fn new(number: u64) -> Self {
                 Self(number)
             }
 
             /// The number.
+            #[inline]
             pub const fn get(self) -> u64 {
                 self.0
             }
@@ -97,6 +99,7 @@ macro_rules! counts_up {
             ///
             /// # Panics
             /// At 2^64 − 1, which takes longer to reach than the program can run.
+            #[inline]
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.checked_add(1).expect("a 64-bit counter does not overflow"))
@@ -121,6 +124,7 @@ impl LogIndex {
     pub const ZERO: Self = Self(0);
 
     /// The previous index, or `None` at 0.
+    #[inline]
     pub const fn prev(self) -> Option<Self> {
         match self.0.checked_sub(1) {
             Some(index) => Some(Self(index)),
@@ -129,6 +133,7 @@ impl LogIndex {
     }
 
     /// The index `count` places after this one, or `None` on overflow.
+    #[inline]
     pub const fn checked_add(self, count: u64) -> Option<Self> {
         match self.0.checked_add(count) {
             Some(index) => Some(Self(index)),
@@ -140,12 +145,14 @@ impl LogIndex {
     ///
     /// # Panics
     /// On overflow: use [`Self::checked_add`] for numbers from outside.
+    #[inline]
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {
         self.checked_add(count).expect("a log index does not overflow")
     }
 
     /// How many places this index is past `earlier`, or `None` if it is before it.
+    #[inline]
     pub const fn distance_from(self, earlier: Self) -> Option<u64> {
         self.0.checked_sub(earlier.0)
     }
@@ -178,6 +185,7 @@ impl EntryId {
     pub const ORIGIN: Self = Self { term: Term::ZERO, index: LogIndex::ZERO };
 
     /// An entry's id.
+    #[inline]
     pub const fn new(term: Term, index: LogIndex) -> Self {
         Self { term, index }
     }
