@@ -6,13 +6,16 @@
 #
 # It needs no BuildKit. If no image registry can be reached, scripts/stand-in-image builds the base image.
 
-# The manifests, with an empty source for each crate.
+# The manifests, each with empty sources.
 FROM rust:1.95-slim-bookworm AS manifests
-WORKDIR /build
+WORKDIR /all
 COPY . .
-RUN rm -r src build.rs proto && find crates -name '*.rs' -delete \
-    && mkdir -p src && for dir in . crates/*; do touch "$dir/src/lib.rs"; done \
-    && echo 'fn main() {}' | tee build.rs src/main.rs > crates/sim/src/main.rs
+RUN mkdir /build && cp Cargo.toml Cargo.lock /build \
+    && for manifest in Cargo.toml crates/*/Cargo.toml; do \
+           crate="/build/$(dirname "$manifest")" \
+           && mkdir -p "$crate/src" && cp "$manifest" "$crate" && touch "$crate/src/lib.rs" || exit 1; \
+       done \
+    && cd /build && echo 'fn main() {}' | tee build.rs src/main.rs > crates/sim/src/main.rs
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
