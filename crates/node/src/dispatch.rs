@@ -6,7 +6,7 @@
 
 use lograft_kv::{KeyValue, Outcome};
 use lograft_raft::{Input, ReadOutcome};
-use lograft_types::{EntryId, LogIndex, NodeId, mark};
+use lograft_types::{EntryId, EntryKind, LogIndex, NodeId, mark};
 
 use super::event::{
     ClientToken, Effects, Forward, ForwardFailure, ForwardId, ForwardRequest, ForwardResponse, ForwardToken,
@@ -84,7 +84,7 @@ impl Node {
         let mut refused = Vec::new();
         for (id, waiter) in self.waiting.parked() {
             let Operation::Write { payload, .. } = &waiter.operation else { continue };
-            let cost = credit::payload_cost(payload);
+            let cost = credit::cost(EntryKind::Normal, payload);
             if cost <= free_bytes {
                 free_bytes -= cost;
                 waiters.push(id);

@@ -273,7 +273,7 @@ impl Node {
             if self.holds(entry.id) {
                 return true;
             }
-            let cost = credit::payload_cost(&entry.payload);
+            let cost = credit::cost(entry.kind, &entry.payload);
             let fits = cost <= free_bytes;
             free_bytes = free_bytes.saturating_sub(cost);
             fits

@@ -225,7 +225,7 @@ fn a_write_waits_while_the_log_prepares_room() {
 fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let mut bench = of_three();
     let entries: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", "v"))).collect();
-    let cost = credit::payload_cost(&entries[0].payload);
+    let cost = credit::cost(EntryKind::Normal, &entries[0].payload);
     bench.room(2 * cost, true);
     bench.peer(N2, append(N2, 1, (0, 0), entries, 0));
     bench.persist();
@@ -233,6 +233,25 @@ fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
     assert_eq!(response.result, AppendResult::Busy { match_index: LogIndex::new(2) });
     assert!(bench.node.is_idle());
+}
+
+#[test]
+fn pitfall_94_a_new_leaders_first_entry_needs_no_credit() {
+    let mut bench = of_three();
+    let known = entry(1, 1, payload("k", "v"));
+    bench.room(credit::cost(EntryKind::Normal, &known.payload), true);
+    bench.peer(N2, append(N2, 1, (0, 0), vec![known], 0));
+    bench.persist();
+    bench.room(0, true);
+    let own = Entry { kind: EntryKind::NoOp, ..entry(2, 2, Bytes::new()) };
+    let more = entry(2, 3, payload("k", "v"));
+    bench.peer(N3, append(N3, 2, (1, 1), vec![own, more], 0));
+    bench.persist();
+    assert_eq!(bench.node.raft().last(), EntryId::new(Term::new(2), LogIndex::new(2)));
+    let answer = bench.peer_responses.pop().expect("a response").result.expect("not refused");
+    let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
+    let taken = AppendResult::Busy { match_index: LogIndex::new(2) };
+    assert_eq!(response.result, taken, "the leader's own entry, and no command");
 }
 
 #[test]
