@@ -185,6 +185,70 @@ fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
 }
 
 #[test]
+fn pitfall_25_whatever_a_request_waits_for_it_leaves_no_trace_when_it_times_out() {
+    let mut bench = of_three();
+    let ask = |bench: &mut Bench, request: ClientRequest| {
+        let token = bench.token();
+        bench.turn([Event::Client { token, request, timeout_ms: 50 }]);
+    };
+    let read = || get("a", Consistency::Linearizable);
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+
+    // For an index that is never committed here.
+    ask(&mut bench, read());
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    bench
+        .turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardResponse::ReadAt(LogIndex::new(9))) }]);
+    assert!(!bench.node.is_idle());
+    bench.ticks(5);
+    assert!(bench.node.is_idle(), "a read that waits for an index");
+
+    // For a response that never comes.
+    ask(&mut bench, read());
+    ask(&mut bench, set("a", "1"));
+    bench.ticks(5);
+    assert!(bench.node.is_idle(), "forwarded requests");
+    assert_eq!(bench.client_responses.len(), 3);
+
+    // For the next tick, which is also the last.
+    ask(&mut bench, set("a", "1"));
+    bench.ticks(4);
+    let id = bench.forwards.pop().expect("the leader is asked").id;
+    bench.turn([Event::ForwardDone { id, result: Err(ForwardFailure::NotTaken) }]);
+    bench.ticks(1);
+    assert!(bench.node.is_idle(), "a delayed request");
+
+    // For the first entry of this leader, which nobody stores. A majority answers its heartbeats.
+    bench.elect_without_commit();
+    for _ in 0..5 {
+        ask(&mut bench, read());
+    }
+    for _ in 0..5 {
+        bench.acknowledge_heartbeat(N2);
+        bench.ticks(1);
+    }
+    assert!(bench.node.raft().is_leader());
+    assert_eq!(bench.node.status().pending_requests, 0);
+    assert!(bench.node.is_idle(), "reads whose leader is not confirmed");
+}
+
+#[test]
+fn a_leader_that_commits_nothing_begins_only_so_many_rounds_of_confirmation() {
+    let mut bench = of_three();
+    bench.elect_without_commit();
+    for _ in 0..1100 {
+        bench.ask(get("a", Consistency::Linearizable));
+    }
+    assert_eq!(bench.node.raft().pending_reads(), 1024);
+    // Its first entry is committed, and everybody is served.
+    bench.acknowledge_everything(N2);
+    bench.acknowledge_heartbeat(N2);
+    assert_eq!(bench.client_responses.iter().filter(|(_, response)| response.is_ok()).count(), 1100);
+    assert!(bench.node.is_idle());
+}
+
+#[test]
 fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
