@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lograft_kv::Command;
-use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_raft::{AppendEntriesResponse, AppendResult, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, HardState, Revision, Term, WriteSeq};
 
 use super::*;

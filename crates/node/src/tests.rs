@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lograft_kv::Effect;
-use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_raft::{AppendEntriesResponse, AppendResult, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, Revision, Term};
 
 use super::testing::*;
@@ -316,6 +316,32 @@ fn pitfall_94_a_new_leaders_first_entry_needs_no_credit() {
     let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
     let taken = AppendResult::Busy { match_index: LogIndex::new(2) };
     assert_eq!(response.result, taken, "the leader's own entry, and no command");
+}
+
+#[test]
+fn pitfall_96_each_clipped_append_is_answered_as_busy_whatever_its_id() {
+    let mut bench = of_three();
+    let any = |term, index| entry(term, index, payload("k", "v"));
+    bench.room(credit::cost(EntryKind::Normal, &any(1, 1).payload), true);
+    // One leader on one stream, in two terms: a leader of another version may begin its ids anew.
+    let reply_to = ReplyTo(1);
+    let envelope = Envelope { cluster: CLUSTER, from: N2, to: N1, incarnation: 0 };
+    let ask = |request| Event::PeerRequest { envelope, reply_to, request };
+    bench.turn([ask(append(N2, 1, (0, 0), vec![any(1, 1), any(1, 2)], 0))]);
+    bench.turn([ask(append(N2, 2, (1, 1), vec![any(1, 2), any(2, 3)], 0))]);
+    bench.persist();
+    let results: Vec<_> = bench
+        .peer_responses
+        .drain(..)
+        .map(|response| match response.result {
+            Ok((_, Response::AppendEntries(response))) => response.result,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let refused = AppendResult::Conflict { conflict: EntryId::new(Term::ZERO, LogIndex::new(1)) };
+    assert!(results.contains(&refused), "the first one, whose term is over: {results:?}");
+    let busy = |index| AppendResult::Busy { match_index: LogIndex::new(index) };
+    assert!(results.contains(&busy(0)) || results.contains(&busy(1)), "the second one: {results:?}");
 }
 
 #[test]
