@@ -140,6 +140,7 @@ fn core(append: &AppendRequest) -> raft::AppendEntries {
         commit: append.commit,
         request_id: append.request_id,
         read_round: append.read_round,
+        clipped: false,
     }
 }
 

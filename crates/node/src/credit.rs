@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use lograft_storage::{LogReport, record_size_bytes};
-use lograft_types::{Entry, EntryKind, LogWrite, WriteSeq};
+use lograft_types::{EntryKind, LogWrite, WriteSeq};
 
 /// The credit.
 ///
@@ -39,7 +39,7 @@ impl LogCredit {
     }
 
     pub(super) fn spent(&mut self, write: &LogWrite) {
-        let bytes: u64 = write.entries.iter().map(entry_cost).sum();
+        let bytes: u64 = write.entries.iter().map(|entry| cost(entry.kind, &entry.payload)).sum();
         self.unreported.push_back((write.seq, bytes));
         self.unreported_bytes += bytes;
     }
@@ -54,14 +54,12 @@ impl LogCredit {
     }
 }
 
-/// What a command takes from the credit.
-pub(super) fn payload_cost(payload: &[u8]) -> u64 {
-    record_size_bytes(payload.len())
-}
-
-fn entry_cost(entry: &Entry) -> u64 {
-    match entry.kind {
+/// What an entry takes from the credit: nothing if the reserve covers it.
+///
+/// The one place that says so: if an entry cost more here than there, a full disk could turn away what fits.
+pub(super) fn cost(kind: EntryKind, payload: &[u8]) -> u64 {
+    match kind {
         EntryKind::NoOp => 0,
-        EntryKind::Normal | EntryKind::Configuration => payload_cost(&entry.payload),
+        EntryKind::Normal | EntryKind::Configuration => record_size_bytes(payload.len()),
     }
 }

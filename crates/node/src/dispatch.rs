@@ -4,9 +4,11 @@
 //! on together. On the leader, writes become one batch and reads share one confirmation. Elsewhere they go to
 //! the leader, one hop. Without a leader they stay parked until there is one, or until they time out.
 
+use std::collections::BTreeSet;
+
 use lograft_kv::{KeyValue, Outcome};
 use lograft_raft::{Input, ReadOutcome};
-use lograft_types::{EntryId, LogIndex, NodeId, mark};
+use lograft_types::{EntryId, EntryKind, LogIndex, NodeId, mark};
 
 use super::event::{
     ClientToken, Effects, Forward, ForwardFailure, ForwardId, ForwardRequest, ForwardResponse, ForwardToken,
@@ -14,6 +16,12 @@ use super::event::{
 use super::request::{ClientRequest, ClientResponse, Consistency, RequestError, ResponseBody};
 use super::waiting::{ForwardedFor, Operation, Origin, Read, Stage, Waiter, WaiterId};
 use super::{Carried, Node, credit};
+
+/// How many confirmations may be under way at a time. A round that nobody waits for any more still counts: before a
+/// leader's first entry is committed, no round ends.
+///
+/// 1024: a round for each turn of several round trips.
+const MAX_READ_ROUNDS: usize = 1024;
 
 impl Node {
     pub(super) fn on_client(
@@ -84,7 +92,7 @@ impl Node {
         let mut refused = Vec::new();
         for (id, waiter) in self.waiting.parked() {
             let Operation::Write { payload, .. } = &waiter.operation else { continue };
-            let cost = credit::payload_cost(payload);
+            let cost = credit::cost(EntryKind::Normal, payload);
             if cost <= free_bytes {
                 free_bytes -= cost;
                 waiters.push(id);
@@ -112,20 +120,21 @@ impl Node {
         self.step(Input::Propose { sizes_bytes }, Carried::Proposals(payloads), effects);
     }
 
-    /// The linearizable reads of this turn share one confirmation of this node's leadership.
+    /// The linearizable reads of this turn share one confirmation of this node's leadership. While many are out, they
+    /// stay parked and share a later one.
     fn confirm_parked(&mut self, effects: &mut Effects) {
         let reads = self.parked_reads();
-        if !reads.is_empty() {
+        if !reads.is_empty() && self.raft.pending_reads() < MAX_READ_ROUNDS {
             let id = self.waiting.confirm(reads);
             self.step(Input::Read { id }, Carried::Nothing, effects);
         }
     }
 
-    fn parked_reads(&self) -> Vec<WaiterId> {
+    fn parked_reads(&self) -> BTreeSet<WaiterId> {
         self.parked_where(|waiter| waiter.operation.is_read())
     }
 
-    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> Vec<WaiterId> {
+    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> BTreeSet<WaiterId> {
         let parked = self.waiting.parked().into_iter();
         parked.filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id).collect()
     }
@@ -211,14 +220,16 @@ impl Node {
     pub(super) fn on_read_outcome(&mut self, outcome: ReadOutcome, effects: &mut Effects) {
         match outcome {
             ReadOutcome::ReadAt { id, index } => {
-                let mut local = Vec::new();
+                let mut local = BTreeSet::new();
                 for waiter in self.waiting.take_confirming(id) {
                     match self.forward_token(waiter) {
                         Some(token) => {
                             self.waiting.finish(waiter);
                             effects.forward_responses.push((token, Ok(ForwardResponse::ReadAt(index))));
                         }
-                        None => local.push(waiter),
+                        None => {
+                            local.insert(waiter);
+                        }
                     }
                 }
                 if !local.is_empty() {
@@ -313,10 +324,12 @@ fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
     let waited_ms = waiter.timeout_ms;
     if waiter.operation.is_read() {
         return match waiter.stage {
-            Stage::Applying => RequestError::ReadBehind { waited_ms, applied },
-            Stage::Parked | Stage::Delayed | Stage::Proposed(_) | Stage::Forwarded | Stage::Confirming => {
-                RequestError::ReadTimedOut { waited_ms }
-            }
+            Stage::Applying(_) => RequestError::ReadBehind { waited_ms, applied },
+            Stage::Parked
+            | Stage::Delayed
+            | Stage::Proposed(_)
+            | Stage::Forwarded(_)
+            | Stage::Confirming(_) => RequestError::ReadTimedOut { waited_ms },
         };
     }
     match waiter.stage {
@@ -326,10 +339,10 @@ fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
                 format!("it is in the leader's log, but no majority confirmed it within {waited_ms} ms");
             RequestError::UnknownOutcome { reason }
         }
-        Stage::Forwarded => RequestError::UnknownOutcome {
+        Stage::Forwarded(_) => RequestError::UnknownOutcome {
             reason: format!("the leader did not respond within {waited_ms} ms"),
         },
-        Stage::Parked | Stage::Delayed | Stage::Confirming | Stage::Applying => {
+        Stage::Parked | Stage::Delayed | Stage::Confirming(_) | Stage::Applying(_) => {
             RequestError::NoLeader { waited_ms }
         }
     }
@@ -337,7 +350,7 @@ fn timed_out(waiter: &Waiter, applied: LogIndex) -> RequestError {
 
 fn shut_down(waiter: &Waiter) -> RequestError {
     match waiter.stage {
-        Stage::Proposed(_) | Stage::Forwarded if !waiter.operation.is_read() => {
+        Stage::Proposed(_) | Stage::Forwarded(_) if !waiter.operation.is_read() => {
             RequestError::UnknownOutcome { reason: "the node is shutting down".to_owned() }
         }
         _ => RequestError::ShuttingDown,

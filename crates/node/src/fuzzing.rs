@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use lograft_fuzzing::{Choices as _, Unstructured};
 use lograft_kv::Command;
-use lograft_raft::{AppendEntriesResponse, RequestVote, RequestVoteResponse, Response};
+use lograft_raft::{AppendEntriesResponse, AppendResult, RequestVote, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, HardState, Term, WriteSeq};
 
 use super::*;

@@ -33,13 +33,13 @@ mod request;
 mod status;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tracing::info;
 
 use lograft_kv::Store;
 use lograft_raft as raft;
-use lograft_raft::{AppendResult, Configuration, Input, LogView, NewEntries, Outgoing, Raft, ReplyTo};
+use lograft_raft::{Configuration, Input, LogView, NewEntries, Outgoing, Raft, ReplyTo};
 use lograft_storage::{LogReport, Recovered};
 use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
 
@@ -99,8 +99,6 @@ pub struct Node {
     log_size_bytes: u64,
     /// The first of the entries that are being read back from the log for the state machine, if any.
     loading: Option<LogIndex>,
-    /// Appends of which only a part was taken, for lack of credit: their responses say so.
-    clipped: BTreeSet<(ReplyTo, u64)>,
     refused_messages: u64,
 }
 
@@ -134,7 +132,6 @@ impl Node {
             commit: recovered.log_start.index,
             log_size_bytes: report.log_size_bytes,
             loading: None,
-            clipped: BTreeSet::new(),
             refused_messages: 0,
         }
     }
@@ -167,7 +164,7 @@ impl Node {
 
     /// Whether nothing waits: no request, no message on its way, no leftover of either.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_idle() && self.clipped.is_empty() && self.loading.is_none()
+        self.waiting.is_idle() && self.loading.is_none()
     }
 
     fn on_event(&mut self, event: Event, effects: &mut Effects) {
@@ -250,11 +247,11 @@ impl Node {
         let from = envelope.from;
         match request {
             PeerRequest::Append(mut append) => {
-                if self.clip(&mut append) {
+                let clipped = self.clip(&mut append);
+                if clipped {
                     mark!(AppendClipped);
-                    self.clipped.insert((reply_to, append.request_id));
                 }
-                let request = raft::Request::AppendEntries(append.for_core());
+                let request = raft::Request::AppendEntries(append.for_core(clipped));
                 let input = Input::Request { from, reply_to, request };
                 self.step(input, Carried::Request(append.entries), effects);
             }
@@ -266,14 +263,14 @@ impl Node {
     }
 
     /// Cuts an append down to the entries that the credit covers. Entries that are in the log already need
-    /// none.
+    /// none. Returns whether any was cut off.
     fn clip(&self, append: &mut AppendRequest) -> bool {
         let mut free_bytes = self.credit.available_bytes();
         let fitting = append.entries.iter().take_while(|entry| {
             if self.holds(entry.id) {
                 return true;
             }
-            let cost = credit::payload_cost(&entry.payload);
+            let cost = credit::cost(entry.kind, &entry.payload);
             let fits = cost <= free_bytes;
             free_bytes = free_bytes.saturating_sub(cost);
             fits
@@ -354,20 +351,9 @@ impl Node {
                 effects.messages.push((to, message));
             }
             Outgoing::Response { to, reply_to, response } => {
-                let response = self.say_if_clipped(reply_to, response);
                 effects.peer_responses.push(PeerResponse { reply_to, result: Ok((to, response)) });
             }
         }
-    }
-
-    fn say_if_clipped(&mut self, reply_to: ReplyTo, response: raft::Response) -> raft::Response {
-        let raft::Response::AppendEntries(mut answer) = response else { return response };
-        if self.clipped.remove(&(reply_to, answer.request_id))
-            && let AppendResult::Matched { match_index } = answer.result
-        {
-            answer.result = AppendResult::Busy { match_index };
-        }
-        raft::Response::AppendEntries(answer)
     }
 
     fn tell_role(&self) {

@@ -60,8 +60,8 @@ pub struct AppendRequest {
 }
 
 impl AppendRequest {
-    /// The request as the core sees it.
-    pub(super) fn for_core(&self) -> raft::AppendEntries {
+    /// The request as the core sees it. `clipped`: some of its entries were cut off.
+    pub(super) fn for_core(&self, clipped: bool) -> raft::AppendEntries {
         raft::AppendEntries {
             term: self.term,
             prev: self.prev,
@@ -69,6 +69,7 @@ impl AppendRequest {
             commit: self.commit,
             request_id: self.request_id,
             read_round: self.read_round,
+            clipped,
         }
     }
 }

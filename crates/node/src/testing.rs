@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lograft_kv::Command;
-use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_raft::{AppendEntriesResponse, AppendResult, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, HardState, Revision, Term, WriteSeq};
 
 use super::*;
@@ -147,8 +147,15 @@ impl Bench {
         self.turn([Event::PeerResponse { envelope, response }]);
     }
 
-    /// n1 is elected with the vote of n2.
+    /// n1 is elected with the vote of n2, and its first entry is committed.
     pub(super) fn elect(&mut self) {
+        self.elect_without_commit();
+        self.acknowledge(N2);
+        self.ticks(1);
+    }
+
+    /// n1 is elected with the vote of n2.
+    pub(super) fn elect_without_commit(&mut self) {
         self.ticks(160);
         for pre_vote in [true, false] {
             self.persist();
@@ -161,20 +168,40 @@ impl Bench {
         }
         assert!(self.node.raft().is_leader());
         self.persist();
-        self.acknowledge(N2);
-        self.ticks(1);
     }
 
     /// A peer acknowledges all the entries in the last request from n1.
     pub(super) fn acknowledge(&mut self, from: NodeId) {
-        let last_request = self.messages.iter().rev().find_map(|(to, message)| match message {
-            PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request) if *to == from => {
+        let request = self.last_request(from, |_| true);
+        let match_index = request.entries.last().map_or(request.prev.index, |meta| meta.id.index);
+        self.respond_matched(from, &request, match_index);
+    }
+
+    /// A peer has everything that n1 has, and says so in response to the last request.
+    pub(super) fn acknowledge_everything(&mut self, from: NodeId) {
+        let request = self.last_request(from, |_| true);
+        self.respond_matched(from, &request, self.node.raft().last().index);
+    }
+
+    /// A peer answers the last heartbeat, and acknowledges nothing more than it did before.
+    pub(super) fn acknowledge_heartbeat(&mut self, from: NodeId) {
+        let request = self.last_request(from, |message| matches!(message, PeerMessage::Heartbeat(_)));
+        self.respond_matched(from, &request, request.prev.index);
+    }
+
+    fn last_request(&self, to: NodeId, wanted: impl Fn(&PeerMessage) -> bool) -> raft::AppendEntries {
+        let last_request = self.messages.iter().rev().find_map(|(sent_to, message)| match message {
+            PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request)
+                if *sent_to == to && wanted(message) =>
+            {
                 Some(request)
             }
             _ => None,
         });
-        let request = last_request.expect("the leader has sent a request");
-        let match_index = request.entries.last().map_or(request.prev.index, |meta| meta.id.index);
+        last_request.expect("the leader has sent a request").clone()
+    }
+
+    fn respond_matched(&mut self, from: NodeId, request: &raft::AppendEntries, match_index: LogIndex) {
         let response = Response::AppendEntries(AppendEntriesResponse {
             term: request.term,
             request_id: request.request_id,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lograft_kv::Effect;
-use lograft_raft::{AppendEntriesResponse, RequestVoteResponse, Response};
+use lograft_raft::{AppendEntriesResponse, AppendResult, RequestVoteResponse, Response};
 use lograft_types::{ClusterId, Revision, Term};
 
 use super::testing::*;
@@ -185,6 +185,70 @@ fn a_confirmed_read_that_times_out_tells_that_this_node_is_behind() {
 }
 
 #[test]
+fn pitfall_25_whatever_a_request_waits_for_it_leaves_no_trace_when_it_times_out() {
+    let mut bench = of_three();
+    let ask = |bench: &mut Bench, request: ClientRequest| {
+        let token = bench.token();
+        bench.turn([Event::Client { token, request, timeout_ms: 50 }]);
+    };
+    let read = || get("a", Consistency::Linearizable);
+    bench.peer(N2, append(N2, 1, (0, 0), vec![entry(1, 1, payload("a", "1"))], 0));
+    bench.persist();
+
+    // For an index that is never committed here.
+    ask(&mut bench, read());
+    let forward = bench.forwards.pop().expect("the leader is asked");
+    bench
+        .turn([Event::ForwardDone { id: forward.id, result: Ok(ForwardResponse::ReadAt(LogIndex::new(9))) }]);
+    assert!(!bench.node.is_idle());
+    bench.ticks(5);
+    assert!(bench.node.is_idle(), "a read that waits for an index");
+
+    // For a response that never comes.
+    ask(&mut bench, read());
+    ask(&mut bench, set("a", "1"));
+    bench.ticks(5);
+    assert!(bench.node.is_idle(), "forwarded requests");
+    assert_eq!(bench.client_responses.len(), 3);
+
+    // For the next tick, which is also the last.
+    ask(&mut bench, set("a", "1"));
+    bench.ticks(4);
+    let id = bench.forwards.pop().expect("the leader is asked").id;
+    bench.turn([Event::ForwardDone { id, result: Err(ForwardFailure::NotTaken) }]);
+    bench.ticks(1);
+    assert!(bench.node.is_idle(), "a delayed request");
+
+    // For the first entry of this leader, which nobody stores. A majority answers its heartbeats.
+    bench.elect_without_commit();
+    for _ in 0..5 {
+        ask(&mut bench, read());
+    }
+    for _ in 0..5 {
+        bench.acknowledge_heartbeat(N2);
+        bench.ticks(1);
+    }
+    assert!(bench.node.raft().is_leader());
+    assert_eq!(bench.node.status().pending_requests, 0);
+    assert!(bench.node.is_idle(), "reads whose leader is not confirmed");
+}
+
+#[test]
+fn a_leader_that_commits_nothing_begins_only_so_many_rounds_of_confirmation() {
+    let mut bench = of_three();
+    bench.elect_without_commit();
+    for _ in 0..1100 {
+        bench.ask(get("a", Consistency::Linearizable));
+    }
+    assert_eq!(bench.node.raft().pending_reads(), 1024);
+    // Its first entry is committed, and everybody is served.
+    bench.acknowledge_everything(N2);
+    bench.acknowledge_heartbeat(N2);
+    assert_eq!(bench.client_responses.iter().filter(|(_, response)| response.is_ok()).count(), 1100);
+    assert!(bench.node.is_idle());
+}
+
+#[test]
 fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
@@ -225,7 +289,7 @@ fn a_write_waits_while_the_log_prepares_room() {
 fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let mut bench = of_three();
     let entries: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", "v"))).collect();
-    let cost = credit::payload_cost(&entries[0].payload);
+    let cost = credit::cost(EntryKind::Normal, &entries[0].payload);
     bench.room(2 * cost, true);
     bench.peer(N2, append(N2, 1, (0, 0), entries, 0));
     bench.persist();
@@ -233,6 +297,51 @@ fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
     assert_eq!(response.result, AppendResult::Busy { match_index: LogIndex::new(2) });
     assert!(bench.node.is_idle());
+}
+
+#[test]
+fn pitfall_94_a_new_leaders_first_entry_needs_no_credit() {
+    let mut bench = of_three();
+    let known = entry(1, 1, payload("k", "v"));
+    bench.room(credit::cost(EntryKind::Normal, &known.payload), true);
+    bench.peer(N2, append(N2, 1, (0, 0), vec![known], 0));
+    bench.persist();
+    bench.room(0, true);
+    let own = Entry { kind: EntryKind::NoOp, ..entry(2, 2, Bytes::new()) };
+    let more = entry(2, 3, payload("k", "v"));
+    bench.peer(N3, append(N3, 2, (1, 1), vec![own, more], 0));
+    bench.persist();
+    assert_eq!(bench.node.raft().last(), EntryId::new(Term::new(2), LogIndex::new(2)));
+    let answer = bench.peer_responses.pop().expect("a response").result.expect("not refused");
+    let Response::AppendEntries(response) = answer.1 else { panic!("{answer:?}") };
+    let taken = AppendResult::Busy { match_index: LogIndex::new(2) };
+    assert_eq!(response.result, taken, "the leader's own entry, and no command");
+}
+
+#[test]
+fn pitfall_96_each_clipped_append_is_answered_as_busy_whatever_its_id() {
+    let mut bench = of_three();
+    let any = |term, index| entry(term, index, payload("k", "v"));
+    bench.room(credit::cost(EntryKind::Normal, &any(1, 1).payload), true);
+    // One leader on one stream, in two terms: a leader of another version may begin its ids anew.
+    let reply_to = ReplyTo(1);
+    let envelope = Envelope { cluster: CLUSTER, from: N2, to: N1, incarnation: 0 };
+    let ask = |request| Event::PeerRequest { envelope, reply_to, request };
+    bench.turn([ask(append(N2, 1, (0, 0), vec![any(1, 1), any(1, 2)], 0))]);
+    bench.turn([ask(append(N2, 2, (1, 1), vec![any(1, 2), any(2, 3)], 0))]);
+    bench.persist();
+    let results: Vec<_> = bench
+        .peer_responses
+        .drain(..)
+        .map(|response| match response.result {
+            Ok((_, Response::AppendEntries(response))) => response.result,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let refused = AppendResult::Conflict { conflict: EntryId::new(Term::ZERO, LogIndex::new(1)) };
+    assert!(results.contains(&refused), "the first one, whose term is over: {results:?}");
+    let busy = |index| AppendResult::Busy { match_index: LogIndex::new(index) };
+    assert!(results.contains(&busy(0)) || results.contains(&busy(1)), "the second one: {results:?}");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! - A write that entered the log waits for its entry, not for its leader: a lost leadership does not fail it
 //!   (another leader may commit it).
 //! - Known and unknown outcomes stay distinct: a request whose stage is [`Stage::Parked`] has had no effect.
+//! - Each list holds exactly the requests whose stage says so: a request that was answered, for whatever reason, is
+//!   in none of them. What a list waits for may never happen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,19 +86,19 @@ pub(super) enum Stage {
     Delayed,
     /// For this entry to be applied, or replaced.
     Proposed(EntryId),
-    /// For the leader's response.
-    Forwarded,
+    /// For the leader's response to this.
+    Forwarded(ForwardId),
     /// For this node's leadership to be confirmed.
-    Confirming,
+    Confirming(ReadId),
     /// For this index to be applied.
-    Applying,
+    Applying(LogIndex),
 }
 
 /// What a forwarded message was for.
 #[derive(Debug)]
 pub(super) enum ForwardedFor {
     Write(WaiterId),
-    Reads(Vec<WaiterId>),
+    Reads(BTreeSet<WaiterId>),
 }
 
 /// Ticks since the node started, and how long one is.
@@ -113,11 +115,11 @@ pub(super) struct Waiting {
     requests: BTreeMap<WaiterId, Waiter>,
     deadlines: BTreeSet<(u64, WaiterId)>,
     parked: BTreeSet<WaiterId>,
-    delayed: Vec<WaiterId>,
+    delayed: BTreeSet<WaiterId>,
     proposed: BTreeMap<LogIndex, Vec<(Term, WaiterId)>>,
     forwarded: BTreeMap<ForwardId, ForwardedFor>,
-    confirming: BTreeMap<ReadId, Vec<WaiterId>>,
-    applying: BTreeMap<LogIndex, Vec<WaiterId>>,
+    confirming: BTreeMap<ReadId, BTreeSet<WaiterId>>,
+    applying: BTreeMap<LogIndex, BTreeSet<WaiterId>>,
     next_waiter: u64,
     next_forward: u64,
     next_read: u64,
@@ -130,7 +132,7 @@ impl Waiting {
             requests: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             parked: BTreeSet::new(),
-            delayed: Vec::new(),
+            delayed: BTreeSet::new(),
             proposed: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             confirming: BTreeMap::new(),
@@ -160,6 +162,7 @@ impl Waiting {
         self.clock.now += 1;
         for id in std::mem::take(&mut self.delayed) {
             self.set_stage(id, Stage::Parked);
+            self.parked.insert(id);
         }
         let mut over = Vec::new();
         while let Some((deadline, id)) = self.deadlines.first().copied() {
@@ -176,12 +179,20 @@ impl Waiting {
         let waiter = self.requests.remove(&id)?;
         self.deadlines.remove(&(waiter.deadline_tick, id));
         match waiter.stage {
-            Stage::Parked => {
-                self.parked.remove(&id);
+            Stage::Parked => drop(self.parked.remove(&id)),
+            Stage::Delayed => drop(self.delayed.remove(&id)),
+            Stage::Proposed(entry) => {
+                forget(&mut self.proposed, entry.index, |waiters| {
+                    waiters.retain(|(_, waiter)| *waiter != id);
+                    waiters.is_empty()
+                });
             }
-            Stage::Proposed(entry) => self.forget_proposed(entry.index, id),
-            // These lists end when what they wait for happens, whether or not their requests still wait.
-            Stage::Delayed | Stage::Forwarded | Stage::Confirming | Stage::Applying => {}
+            Stage::Forwarded(forward) => forget(&mut self.forwarded, forward, |purpose| match purpose {
+                ForwardedFor::Write(_) => true,
+                ForwardedFor::Reads(waiters) => remove(waiters, id),
+            }),
+            Stage::Confirming(read) => forget(&mut self.confirming, read, |waiters| remove(waiters, id)),
+            Stage::Applying(index) => forget(&mut self.applying, index, |waiters| remove(waiters, id)),
         }
         Some(waiter)
     }
@@ -208,7 +219,7 @@ impl Waiting {
 
     /// A parked write became this entry.
     pub(super) fn proposed(&mut self, id: WaiterId, entry: EntryId) {
-        self.set_stage(id, Stage::Proposed(entry));
+        self.unpark(id, Stage::Proposed(entry));
         self.proposed.entry(entry.index).or_default().push((entry.term, id));
     }
 
@@ -217,14 +228,14 @@ impl Waiting {
         self.proposed.remove(&index).unwrap_or_default()
     }
 
-    /// Parked requests go to the leader under the returned id.
+    /// A parked write, or parked reads, go to the leader under the returned id.
     pub(super) fn forward(&mut self, purpose: ForwardedFor) -> ForwardId {
         let id = ForwardId(self.next_forward);
         self.next_forward += 1;
         match &purpose {
-            ForwardedFor::Write(waiter) => self.set_stage(*waiter, Stage::Forwarded),
+            ForwardedFor::Write(waiter) => self.unpark(*waiter, Stage::Forwarded(id)),
             ForwardedFor::Reads(waiters) => {
-                waiters.iter().for_each(|waiter| self.set_stage(*waiter, Stage::Forwarded));
+                waiters.iter().for_each(|waiter| self.unpark(*waiter, Stage::Forwarded(id)));
             }
         }
         self.forwarded.insert(id, purpose);
@@ -236,22 +247,22 @@ impl Waiting {
     }
 
     /// Parked reads wait for this node's leadership to be confirmed.
-    pub(super) fn confirm(&mut self, ids: Vec<WaiterId>) -> ReadId {
+    pub(super) fn confirm(&mut self, waiters: BTreeSet<WaiterId>) -> ReadId {
         let id = ReadId(self.next_read);
         self.next_read += 1;
-        ids.iter().for_each(|id| self.set_stage(*id, Stage::Confirming));
-        self.confirming.insert(id, ids);
+        waiters.iter().for_each(|waiter| self.unpark(*waiter, Stage::Confirming(id)));
+        self.confirming.insert(id, waiters);
         id
     }
 
-    pub(super) fn take_confirming(&mut self, id: ReadId) -> Vec<WaiterId> {
+    pub(super) fn take_confirming(&mut self, id: ReadId) -> BTreeSet<WaiterId> {
         self.confirming.remove(&id).unwrap_or_default()
     }
 
-    /// Reads wait for this index to be applied.
-    pub(super) fn apply_first(&mut self, ids: Vec<WaiterId>, index: LogIndex) {
-        ids.iter().for_each(|id| self.set_stage(*id, Stage::Applying));
-        self.applying.entry(index).or_default().extend(ids);
+    /// Reads that were taken from another list wait for this index to be applied.
+    pub(super) fn apply_first(&mut self, waiters: BTreeSet<WaiterId>, index: LogIndex) {
+        waiters.iter().for_each(|waiter| self.set_stage(*waiter, Stage::Applying(index)));
+        self.applying.entry(index).or_default().extend(waiters);
     }
 
     /// The reads that waited for this index or a lower one.
@@ -263,13 +274,11 @@ impl Waiting {
         ready
     }
 
-    /// The leader did not take it: it is sent again after the next tick, so that an unreachable leader is not
-    /// asked in a tight loop.
+    /// A request that was taken from another list is sent again after the next tick: the leader did not take it, and
+    /// an unreachable leader is not asked in a tight loop.
     pub(super) fn delay(&mut self, id: WaiterId) {
-        if self.requests.contains_key(&id) {
-            self.set_stage(id, Stage::Delayed);
-            self.delayed.push(id);
-        }
+        self.set_stage(id, Stage::Delayed);
+        self.delayed.insert(id);
     }
 
     /// Whether every list is empty: nothing leaks.
@@ -293,22 +302,28 @@ impl Waiting {
         requests_idle && lists_idle
     }
 
-    fn set_stage(&mut self, id: WaiterId, stage: Stage) {
-        let Some(waiter) = self.requests.get_mut(&id) else { return };
-        waiter.stage = stage;
-        if stage == Stage::Parked {
-            self.parked.insert(id);
-        } else {
-            self.parked.remove(&id);
-        }
+    fn unpark(&mut self, id: WaiterId, stage: Stage) {
+        self.parked.remove(&id);
+        self.set_stage(id, stage);
     }
 
-    fn forget_proposed(&mut self, index: LogIndex, id: WaiterId) {
-        if let Some(waiters) = self.proposed.get_mut(&index) {
-            waiters.retain(|(_, waiter)| *waiter != id);
-            if waiters.is_empty() {
-                self.proposed.remove(&index);
-            }
-        }
+    fn set_stage(&mut self, id: WaiterId, stage: Stage) {
+        self.requests.get_mut(&id).expect("only requests that wait are in a list").stage = stage;
     }
+}
+
+/// Takes something out of the list for `key`; a list that is empty then goes. It is gone already if what it waits for
+/// has just happened.
+fn forget<K: Ord, L>(lists: &mut BTreeMap<K, L>, key: K, take_out: impl FnOnce(&mut L) -> bool) {
+    if let Some(list) = lists.get_mut(&key)
+        && take_out(list)
+    {
+        lists.remove(&key);
+    }
+}
+
+/// Removes a request. Returns whether none is left.
+fn remove(waiters: &mut BTreeSet<WaiterId>, id: WaiterId) -> bool {
+    waiters.remove(&id);
+    waiters.is_empty()
 }

@@ -51,7 +51,12 @@ impl Raft {
         } else {
             (last, self.log.durable_with(last))
         };
-        self.answer(from, reply_to, request, AppendResult::Matched { match_index }, rests_on, out);
+        let result = if request.clipped {
+            AppendResult::Busy { match_index }
+        } else {
+            AppendResult::Matched { match_index }
+        };
+        self.answer(from, reply_to, request, result, rests_on, out);
         Ok(())
     }
 

@@ -86,6 +86,8 @@ pub struct Raft {
     timer: ElectionTimer,
     /// The last round of leadership confirmation that this core began, in any term. Rounds are never reused.
     read_round: u64,
+    /// The highest id of an append request that this core has sent to any peer, in any term.
+    last_request_id: u64,
     rng: Xoshiro256PlusPlus,
 }
 
@@ -149,6 +151,7 @@ impl Raft {
             term_leader: None,
             timer: ElectionTimer::new(&config, &mut rng),
             read_round: 0,
+            last_request_id: 0,
             config,
             configuration,
             log,

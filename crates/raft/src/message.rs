@@ -39,10 +39,14 @@ pub struct AppendEntries {
     pub entries: Vec<EntryMeta>,
     /// The leader's commit index.
     pub commit: LogIndex,
-    /// Rises with each request from a leader to one peer; the response repeats it.
+    /// Rises with each request from a node to one peer while that node runs, whatever the term; the response repeats
+    /// it.
     pub request_id: u64,
     /// The round of leadership confirmation; the response repeats it.
     pub read_round: u64,
+    /// Whoever hands the request to the core has cut entries off its end, for lack of credit: the response is
+    /// [`AppendResult::Busy`]. No leader sets it, and it is not sent.
+    pub clipped: bool,
 }
 
 /// The response to [`AppendEntries`].

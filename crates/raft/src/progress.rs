@@ -17,7 +17,8 @@ use super::message::AppendEntries;
 /// # Invariants
 /// - `match_index` < `next_index`; everything up to `match_index` is durable at the peer.
 /// - Nothing counts as in flight while probing, except the probe.
-/// - Request ids rise and are never reused in a term; responses up to `stale_through` no longer count for the log.
+/// - Request ids rise and are never reused in the life of the core: a response may come terms after its request. Those
+///   up to `stale_through` no longer count for the log.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     match_index: LogIndex,
@@ -69,15 +70,15 @@ pub(super) struct LeaderSays {
 }
 
 impl Progress {
-    /// A peer about which nothing is known yet: its log may match up to the end.
-    pub(super) fn new(next_index: LogIndex) -> Self {
+    /// A peer about which nothing is known yet: its log may match up to the end. Ids up to `last_request_id` are used.
+    pub(super) fn new(next_index: LogIndex, last_request_id: u64) -> Self {
         Self {
             match_index: LogIndex::ZERO,
             next_index,
             state: State::Probe { outstanding: None },
             paused: false,
-            last_request_id: 0,
-            stale_through: 0,
+            last_request_id,
+            stale_through: last_request_id,
             commit_told: LogIndex::ZERO,
             read_round: 0,
             silent_ticks: 0,
@@ -292,6 +293,7 @@ impl Progress {
             commit,
             request_id: self.last_request_id,
             read_round: says.read_round,
+            clipped: false,
         }
     }
 

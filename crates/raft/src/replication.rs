@@ -39,7 +39,9 @@ impl Leader {
     }
 }
 
-fn append_to(to: NodeId, request: AppendEntries) -> Outgoing {
+/// A request for a peer. Its id is used from now on.
+fn append_to(last_request_id: &mut u64, to: NodeId, request: AppendEntries) -> Outgoing {
+    *last_request_id = request.request_id.max(*last_request_id);
     Outgoing::Request { to, request: Request::AppendEntries(request) }
 }
 
@@ -52,7 +54,7 @@ impl Raft {
         let last = self.log.last();
         let first_own = last.index.next();
         let others = self.configuration.members().into_iter().filter(|&member| member != self.config.id);
-        let peers = others.map(|peer| (peer, Progress::new(first_own))).collect();
+        let peers = others.map(|peer| (peer, Progress::new(first_own, self.last_request_id))).collect();
         self.term_leader = Some(self.config.id);
         self.role =
             Role::Leader(Leader { peers, first_own, since_heartbeat_ticks: 0, reads: Reads::default() });
@@ -99,7 +101,11 @@ impl Raft {
         if leader.since_heartbeat_ticks >= self.config.heartbeat_ticks {
             leader.since_heartbeat_ticks = 0;
             for (&to, peer) in &mut leader.peers {
-                out.messages.push(append_to(to, peer.heartbeat_due(&self.log, &self.config, says)));
+                out.messages.push(append_to(
+                    &mut self.last_request_id,
+                    to,
+                    peer.heartbeat_due(&self.log, &self.config, says),
+                ));
             }
             // The heartbeat ended the pause of some peers.
             self.send_entries(out);
@@ -111,7 +117,7 @@ impl Raft {
         let says = self.says();
         let Role::Leader(leader) = &mut self.role else { return };
         for (&to, peer) in &mut leader.peers {
-            out.messages.push(append_to(to, peer.heartbeat(&self.log, says)));
+            out.messages.push(append_to(&mut self.last_request_id, to, peer.heartbeat(&self.log, says)));
         }
     }
 
@@ -202,7 +208,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         if let Some(request) = peer.commit_news(&self.log, says) {
-            out.messages.push(append_to(to, request));
+            out.messages.push(append_to(&mut self.last_request_id, to, request));
         }
     }
 
@@ -217,7 +223,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         while let Some(request) = peer.next_append(&self.log, &self.config, says) {
-            out.messages.push(append_to(to, request));
+            out.messages.push(append_to(&mut self.last_request_id, to, request));
         }
     }
 

@@ -25,6 +25,7 @@ fn append(request_id: u64, size_bytes: u32) -> AppendEntries {
         commit: LogIndex::ZERO,
         request_id,
         read_round: 0,
+        clipped: false,
     }
 }
 

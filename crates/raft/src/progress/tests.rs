@@ -34,7 +34,7 @@ fn indexes(message: Option<AppendEntries>) -> Vec<u64> {
 
 /// A peer whose log is known to match up to an index.
 fn replicating(match_index: u64, log: &LogView) -> Progress {
-    let mut progress = Progress::new(index(match_index + 1));
+    let mut progress = Progress::new(index(match_index + 1), 0);
     let probe = progress.heartbeat_due(log, &Config { max_append_entries: 1, ..config() }, SAYS);
     progress.matched(probe.request_id, index(match_index), log);
     assert_eq!(progress.state_name(), "replicate");
@@ -44,7 +44,7 @@ fn replicating(match_index: u64, log: &LogView) -> Progress {
 #[test]
 fn a_probe_has_one_request_on_its_way() {
     let log = log(&[1, 1, 1]);
-    let mut progress = Progress::new(index(2));
+    let mut progress = Progress::new(index(2), 0);
     let probe = progress.next_append(&log, &config(), SAYS);
     assert_eq!(indexes(probe), [2, 3]);
     assert_eq!(progress.next_append(&log, &config(), SAYS), None);
@@ -78,7 +78,7 @@ fn the_answer_to_a_heartbeat_frees_nothing_and_finds_nothing() {
     progress.matched(heartbeat.request_id, index(1), &log);
     assert_eq!(progress.in_flight(), (1, 20));
 
-    let mut probing = Progress::new(index(9));
+    let mut probing = Progress::new(index(9), 0);
     probing.next_append(&log, &config(), SAYS);
     let heartbeat = probing.heartbeat(&log, SAYS);
     assert_eq!(heartbeat.prev, EntryId::ORIGIN);
@@ -92,7 +92,7 @@ fn a_conflict_jumps_over_whole_terms() {
     // The peer's entry, and where to look next: after our last entry whose term is at most the peer's.
     let cases = [(id(6, 5), 6), (id(5, 5), 5), (id(2, 4), 3), (id(1, 1), 2), (EntryId::ORIGIN, 1)];
     for (conflict, next) in cases {
-        let mut progress = Progress::new(index(7));
+        let mut progress = Progress::new(index(7), 0);
         let probe = progress.next_append(&log, &config(), SAYS);
         assert_eq!(probe, None, "nothing to send yet");
         let probe = progress.heartbeat_due(&log, &config(), SAYS);
@@ -104,7 +104,7 @@ fn a_conflict_jumps_over_whole_terms() {
 #[test]
 fn an_index_without_a_term_is_one_past_the_peers_log() {
     let log = log(&[1; 6]);
-    let mut progress = Progress::new(index(7));
+    let mut progress = Progress::new(index(7), 0);
     let probe = progress.heartbeat_due(&log, &config(), SAYS);
     progress.conflicted(probe.request_id, id(0, 3), &log);
     assert_eq!(progress.next_index, index(3));
@@ -146,7 +146,7 @@ fn after_a_broken_link_the_next_heartbeat_looks_again() {
 
 #[test]
 fn a_broken_link_does_not_forget_where_a_probe_looked() {
-    let mut progress = Progress::new(index(8));
+    let mut progress = Progress::new(index(8), 0);
     progress.link_lost();
     assert_eq!(progress.next_index, index(8));
 }

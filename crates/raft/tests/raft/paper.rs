@@ -23,6 +23,7 @@ pub(crate) fn append(leader_term: u64, prev: EntryId, terms: &[u64], commit: u64
         commit: index(commit),
         request_id: 1,
         read_round: 0,
+        clipped: false,
     })
 }
 

@@ -36,6 +36,37 @@ fn appends_to(cluster: &Cluster, to: u64) -> Vec<AppendEntries> {
 }
 
 #[test]
+fn pitfall_96_an_answer_to_a_request_of_an_earlier_leadership_does_not_count() {
+    let mut cluster = Cluster::new(3);
+    cluster.elect(1);
+    cluster.propose(1, 2);
+    let old = appends_to(&cluster, 2).last().expect("entries").request_id;
+    cluster.settle();
+    cluster.elect(2);
+    cluster.elect(1);
+    cluster.propose(1, 1);
+    let new = appends_to(&cluster, 2).last().expect("entries").request_id;
+    assert!(new > old, "request {new} of the new leadership after {old} of the old one");
+    // A refusal that was withheld carries the follower's term, not its request's.
+    answer_append(&mut cluster, 2, old, AppendResult::Conflict { conflict: EntryId::ORIGIN });
+    let (_, state) = cluster.raft(1).progress(id(2)).expect("node 1 leads");
+    assert_eq!(state, "replicate", "it says nothing about the requests of this term");
+    cluster.settle();
+    cluster.assert_idle();
+}
+
+#[test]
+fn pitfall_96_a_clipped_request_is_answered_as_busy() {
+    let mut cluster = Cluster::new(3);
+    let Request::AppendEntries(request) = append(1, EntryId::ORIGIN, &[1, 1], 0) else { unreachable!() };
+    let clipped = Request::AppendEntries(AppendEntries { clipped: true, ..request });
+    assert_eq!(result(cluster.ask(2, 1, clipped)), AppendResult::Busy { match_index: index(2) });
+    let Request::AppendEntries(request) = append(1, at(1, 2), &[], 0) else { unreachable!() };
+    let nothing_left = Request::AppendEntries(AppendEntries { clipped: true, ..request });
+    assert_eq!(result(cluster.ask(2, 1, nothing_left)), AppendResult::Busy { match_index: index(2) });
+}
+
+#[test]
 fn pitfall_01_a_vote_waits_for_its_flush_and_survives_a_crash() {
     let mut cluster = Cluster::new(3);
     assert_eq!(cluster.request(2, 1, vote(1, EntryId::ORIGIN)), []);

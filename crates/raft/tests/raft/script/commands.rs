@@ -384,7 +384,15 @@ fn append_entries(leader_term: Term, args: &mut Args<'_>) -> Result<AppendEntrie
     let commit = index(number(args, "commit")?.unwrap_or(0));
     let ids: Vec<_> = std::iter::from_fn(|| args.next_pos()).map(entry).collect::<Result<_>>()?;
     let entries = ids.into_iter().map(|id| EntryMeta { id, size_bytes: 10 }).collect();
-    Ok(AppendEntries { term: leader_term, prev, entries, commit, request_id: 1, read_round: 0 })
+    Ok(AppendEntries {
+        term: leader_term,
+        prev,
+        entries,
+        commit,
+        request_id: 1,
+        read_round: 0,
+        clipped: false,
+    })
 }
 
 /// Whether an event is about this node.
