@@ -54,7 +54,7 @@ pub struct Records<O: Os> {
     os: O,
     dir: PathBuf,
     segments: u64,
-    image: Option<Image>,
+    image: Option<Image<O::File>>,
     next_segment: u64,
     offset: u64,
     problem: Option<Problem>,

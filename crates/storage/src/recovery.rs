@@ -12,6 +12,7 @@
 //! Caveat: each segment is read into memory as a whole: 64 MiB by default, at most 1 GiB.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::LogError;
 use super::reader::{Index, Slot};
@@ -42,11 +43,11 @@ pub struct Repair {
 }
 
 /// Everything that recovery found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
+#[derive(Debug)]
+pub(super) struct Found<F> {
     pub(super) state: State,
     pub(super) entries: Vec<EntryMeta>,
-    pub(super) index: Index,
+    pub(super) index: Index<F>,
     /// The segment with the log's end; `None` if no segment was ever started.
     pub(super) tail: Option<Tail>,
     /// Segments after the tail, with what is left of writes that were never durable.
@@ -66,9 +67,24 @@ pub(super) struct Tail {
     pub(super) cut: Option<Repair>,
 }
 
+impl<F> Default for Found<F> {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            entries: Vec::new(),
+            index: Index::default(),
+            tail: None,
+            prepared: Vec::new(),
+            sealed_bytes: 0,
+        }
+    }
+}
+
 /// A segment with its bytes.
-pub(super) struct Image {
+pub(super) struct Image<F> {
     pub(super) path: PathBuf,
+    /// The file, open.
+    file: Arc<F>,
     pub(super) header: SegmentHeader,
     pub(super) bytes: Vec<u8>,
 }
@@ -82,7 +98,7 @@ struct Probe {
 }
 
 /// Flushes the segments in `dir`, drops their cached pages, and reads the whole log.
-pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found, LogError> {
+pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found<O::File>, LogError> {
     for id in 1..=segments_in(os, dir)? {
         let path = segment_path(dir, id);
         let file = os.open(&path).map_err(LogError::io("open", &path))?;
@@ -92,7 +108,7 @@ pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
 }
 
 /// Reads the whole log in `dir` and changes nothing.
-pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found, LogError> {
+pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found<O::File>, LogError> {
     let count = segments_in(os, dir)?;
     let mut probes = Vec::new();
     for id in 1..=count {
@@ -143,7 +159,7 @@ pub(super) fn load<O: Os>(
     dir: &Path,
     id: u64,
     identity: Option<Identity>,
-) -> Result<Image, LogError> {
+) -> Result<Image<O::File>, LogError> {
     let path = segment_path(dir, id);
     let file = os.open(&path).map_err(LogError::io("open", &path))?;
     let size = file.size_bytes().map_err(LogError::io("read the size of", &path))?;
@@ -169,14 +185,14 @@ pub(super) fn load<O: Os>(
     if header.size_bytes != size {
         return Err(refuse("the file is shorter or longer than when it was prepared"));
     }
-    Ok(Image { path, header, bytes })
+    Ok(Image { path, file: Arc::new(file), header, bytes })
 }
 
 fn damaged(file: PathBuf, offset: u64, index: LogIndex, reason: &str) -> LogError {
     LogError::Corrupt { file, offset, index, reason: reason.to_owned() }
 }
 
-impl Image {
+impl<F> Image<F> {
     pub(super) fn decode(&self, offset: u64) -> Decoded<'_> {
         Record::decode(self.from(offset), offset, self.header.seed)
     }
@@ -222,7 +238,7 @@ impl Image {
     }
 }
 
-fn probe(image: &Image) -> Probe {
+fn probe<F>(image: &Image<F>) -> Probe {
     let start = image.start().map(|(start, ..)| start);
     let begin = match start {
         Some(_) => Begin::Started,
@@ -234,13 +250,13 @@ fn probe(image: &Image) -> Probe {
 }
 
 /// Reads the records of a started segment.
-fn replay(found: &mut Found, image: &Image, later: &[Probe]) -> Result<(), LogError> {
+fn replay<F>(found: &mut Found<F>, image: &Image<F>, later: &[Probe]) -> Result<(), LogError> {
     let id = image.header.id;
-    let fail = |found: &Found, offset, reason: &str| {
+    let fail = |found: &Found<F>, offset, reason: &str| {
         damaged(image.path.clone(), offset, found.state.last().index, reason)
     };
     let segment = u32::try_from(id).map_err(|_| fail(found, 0, "its number is too large for a segment"))?;
-    found.index.add_segment(segment, image.header.seed);
+    found.index.add_segment(segment, image.header.seed, Arc::clone(&image.file));
     let mut reading = Reading { offset: FIRST_RECORD, last_crc: 0, last_kind: RecordKind::SegmentStart };
     let (stop, reason) = match reading.start(found, image) {
         Ok(()) => reading.run(found, image, segment),
@@ -289,7 +305,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn start(&mut self, found: &mut Found, image: &Image) -> Result<(), String> {
+    fn start<F>(&mut self, found: &mut Found<F>, image: &Image<F>) -> Result<(), String> {
         let (start, record, crc) = image.start().ok_or("the segment has no start")?;
         if start.prev_segment != image.header.id - 1 {
             return Err(format!("it says that it follows segment {}", start.prev_segment));
@@ -304,7 +320,7 @@ impl Reading {
 
     /// Reads records up to the first one that is missing, broken or contradictory, and says what a
     /// contradictory one contradicts.
-    fn run(&mut self, found: &mut Found, image: &Image, segment: u32) -> (Stop, Option<String>) {
+    fn run<F>(&mut self, found: &mut Found<F>, image: &Image<F>, segment: u32) -> (Stop, Option<String>) {
         while self.last_kind != RecordKind::SegmentEnd {
             let (record, crc) = match image.decode(self.offset) {
                 Decoded::Record { record, crc } => (record, crc),
@@ -323,7 +339,7 @@ impl Reading {
         (Stop::SegmentEnd, None)
     }
 
-    fn take(&self, found: &mut Found, record: &Record<'_>, segment: u32) -> Result<(), String> {
+    fn take<F>(&self, found: &mut Found<F>, record: &Record<'_>, segment: u32) -> Result<(), String> {
         if record.prev_crc != self.last_crc {
             return Err("the record does not follow the one before it".to_owned());
         }

@@ -5,8 +5,8 @@
 //! flushes once and reports; writes that arrive meanwhile share the next flush. After 100 ms without work it
 //! writes a sync marker, which proves the tail.
 //!
-//! A second thread prepares segments, so that the log never waits for zeros; on a full disk it retries every
-//! second.
+//! A second thread prepares segments, so that the log never waits for zeros. Where that fails it retries every
+//! second: on a full disk, and for want of memory or a file descriptor.
 //!
 //! Caveat: writes wait in an unbounded channel. The callers' permits and the credit in the reports are what
 //! bounds it.
@@ -37,7 +37,7 @@ pub struct LogReport {
     /// How many bytes of records may be handed in after `persisted`; writes handed in since then count
     /// against it.
     pub credit_bytes: u64,
-    /// The next segment cannot be prepared, usually because the disk is full.
+    /// The disk has no space for the next segment. The credit does not grow before there is some.
     pub disk_full: bool,
     /// The bytes of all segment files.
     pub log_size_bytes: u64,

@@ -153,6 +153,30 @@ fn a_full_disk_is_reported_and_heals_by_itself() {
 }
 
 #[test]
+fn pitfall_91_a_lack_of_descriptors_is_waited_out_and_is_no_full_disk() {
+    let os = MemOs::new();
+    let (log, _) = open(&os);
+    os.fail_opening(Some(rustix::io::Errno::MFILE.raw_os_error()));
+    let (sender, reports) = mpsc::channel();
+    let thread = LogThread::spawn(log, move |report| {
+        let _ = sender.send(report);
+    });
+    let first = wait_for(&reports, |report| report.persisted == WriteSeq::ZERO);
+    thread.append(write(1, None, entries(1..=5, 1)));
+    // The second report after an attempt comes with a retry.
+    let tried = os.counts().prepared;
+    let report = wait_for(&reports, |report| {
+        assert!(!report.disk_full);
+        report.persisted == WriteSeq::new(1) && os.counts().prepared > tried
+    });
+    assert!(report.failed.is_none() && report.credit_bytes < first.credit_bytes);
+    os.fail_opening(None);
+    let healed = wait_for(&reports, |report| report.credit_bytes > first.credit_bytes);
+    assert!(!healed.disk_full && healed.failed.is_none());
+    thread.shutdown();
+}
+
+#[test]
 fn a_write_beyond_the_credit_waits_for_the_segment_or_fails_the_log() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
