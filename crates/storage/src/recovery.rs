@@ -134,7 +134,16 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
             }
         }
     }
+    if found.tail.is_none() && was_started(os, dir)? {
+        let reason = "the log was begun once, but no started segment is left";
+        return Err(damaged(segment_path(dir, 1), 0, LogIndex::ZERO, reason));
+    }
     Ok(found)
+}
+
+fn was_started<O: Os>(os: &O, dir: &Path) -> Result<bool, LogError> {
+    let names = os.list(dir).map_err(LogError::io("list", dir))?;
+    Ok(names.iter().any(|name| name == STARTED_FILE))
 }
 
 /// How many segments there are; they must be numbered 1, 2, 3, … without a gap.

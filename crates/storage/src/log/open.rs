@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lograft_os::threads::RwLock;
 use lograft_os::{Os, ReadFile, Segment};
-use lograft_types::{Identity, LogIndex, WriteSeq, mark};
+use lograft_types::{Identity, WriteSeq, mark};
 
 use super::{Active, Log, LogOptions, Recovered, SegmentHeader, started_file};
 use crate::error::LogError;
@@ -34,15 +34,6 @@ impl<O: Os> Log<O> {
         let found = recovery::recover(&os, dir, identity)?;
         let names = os.list(dir).map_err(LogError::io("list", dir))?;
         let was_started = names.iter().any(|name| name == recovery::STARTED_FILE);
-        if found.tail.is_none() && was_started {
-            let reason = "the log was begun once, but no started segment is left".to_owned();
-            return Err(LogError::Corrupt {
-                file: segment_path(dir, 1),
-                offset: 0,
-                index: LogIndex::ZERO,
-                reason,
-            });
-        }
         for name in names.iter().filter(|name| is_temporary(name)) {
             mark!(UnfinishedSegment);
             os.remove(&dir.join(name)).map_err(LogError::io("remove", dir.join(name)))?;
