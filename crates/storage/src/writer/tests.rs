@@ -98,6 +98,31 @@ fn a_failed_flush_is_reported_and_nothing_is_touched_any_more() {
     assert!(reports.try_iter().next().is_none(), "nothing more is reported");
 }
 
+#[test]
+fn what_a_halted_node_has_handed_over_is_not_touched_any_more() {
+    for at_work in [false, true] {
+        let os = MemOs::new();
+        let (thread, reports, gate) = spawn_gated(&os);
+        wait_for(&reports, |_| true);
+        if at_work {
+            thread.append(write(1, None, entries(1..=1, 1)));
+            gate.send(()).unwrap();
+            wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
+        }
+        let before = os.counts();
+        // The thread is held in a report: all of this waits.
+        for seq in 2..=20 {
+            thread.append(write(seq, None, entries(seq..=seq, 1)));
+        }
+        drop(thread);
+        drop(gate);
+        let rest: Vec<_> = std::iter::from_fn(|| reports.recv_timeout(PATIENCE).ok()).collect();
+        assert!(rest.is_empty(), "nothing more is reported: {rest:?}");
+        let after = os.counts();
+        assert_eq!((after.writes, after.flushes), (before.writes, before.flushes));
+    }
+}
+
 fn last_kind(os: &MemOs) -> RecordKind {
     let records = inspect::records(os.clone(), dir(), crate::testing::IDENTITY);
     records.map(|record| record.unwrap().kind).last().unwrap()
