@@ -57,6 +57,8 @@ pub struct OpCounts {
     pub opens: u64,
     /// Reads of a file.
     pub reads: u64,
+    /// The bytes that they read.
+    pub bytes_read: u64,
 }
 
 impl OpCounts {
@@ -428,6 +430,7 @@ impl ReadFile for MemFile {
             .and_then(|start| bytes.get(start..start.checked_add(buffer.len())?))
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(source);
+        disk.counts.bytes_read += buffer.len() as u64;
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 //! 1. The files are flushed and their cached pages dropped: after a failed flush the cache may hold data that
 //!    the disk lacks, and such data must not be promised.
 //! 2. The segments must be numbered 1, 2, 3, … without a gap, be whole, and belong to this node.
-//! 3. The started ones are read in order, each record checked against those before it.
+//! 3. The started ones are read in order, each record checked against those before it. What each begins with is
+//!    known before: the end of a segment is judged by the beginnings of the later ones.
 //! 4. Where the reading stops, the table decides: go on, end, cut, or refuse. Nothing is changed when it refuses.
 //!
 //! A crash during recovery does not change the outcome: a cut fills with zeros only what nothing proved.
@@ -16,7 +17,9 @@ use std::sync::Arc;
 
 use super::error::LogError;
 use super::reader::{Index, Slot};
-use super::record::{ALIGNMENT, Decoded, Record, RecordKind, SegmentStart};
+use super::record::{
+    ALIGNMENT, Decoded, Record, RecordKind, START_PAYLOAD_BYTES, SegmentStart, record_size_bytes,
+};
 use super::segment::{
     FIRST_RECORD, FORMAT_VERSION, HeaderDefect, MAX_SEGMENT_BYTES, SegmentHeader, segment_id, segment_path,
 };
@@ -95,7 +98,12 @@ struct Probe {
     begin: Begin,
     start: Option<SegmentStart>,
     proof: bool,
+    /// What a write that never became durable left, if the beginning is broken.
+    rest: Option<Repair>,
 }
+
+/// A segment up to the end of its start record: enough to see whether it was started.
+const HEAD_BYTES: u64 = FIRST_RECORD + record_size_bytes(START_PAYLOAD_BYTES);
 
 /// Flushes the segments in `dir`, drops their cached pages, and reads the whole log.
 pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found<O::File>, LogError> {
@@ -112,7 +120,7 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
     let count = segments_in(os, dir)?;
     let mut probes = Vec::new();
     for id in 1..=count {
-        probes.push(probe(&load(os, dir, id, Some(identity))?));
+        probes.push(probe(os, dir, id, identity)?);
     }
     let started = probes.iter().rposition(|probe| probe.begin == Begin::Started).map_or(0, |last| last + 1);
     let mut found = Found::default();
@@ -125,8 +133,7 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
             Role::Prepared => found.prepared.push((probe.header, None)),
             Role::Unfinished => {
                 mark!(RollStarted);
-                let image = load(os, dir, probe.header.id, Some(identity))?;
-                found.prepared.push((probe.header, Some(image.cut_at(FIRST_RECORD))));
+                found.prepared.push((probe.header, probe.rest.clone()));
             }
             Role::Damaged(reason) => {
                 let index = found.state.last().index;
@@ -169,6 +176,17 @@ pub(super) fn load<O: Os>(
     id: u64,
     identity: Option<Identity>,
 ) -> Result<Image<O::File>, LogError> {
+    load_up_to(os, dir, id, identity, u64::MAX)
+}
+
+/// The same, but reads `most_bytes` of it at the most.
+fn load_up_to<O: Os>(
+    os: &O,
+    dir: &Path,
+    id: u64,
+    identity: Option<Identity>,
+    most_bytes: u64,
+) -> Result<Image<O::File>, LogError> {
     let path = segment_path(dir, id);
     let file = os.open(&path).map_err(LogError::io("open", &path))?;
     let size = file.size_bytes().map_err(LogError::io("read the size of", &path))?;
@@ -176,7 +194,8 @@ pub(super) fn load<O: Os>(
     if !(FIRST_RECORD..=MAX_SEGMENT_BYTES).contains(&size) {
         return Err(refuse("the file is too small or too large for a segment"));
     }
-    let mut bytes = vec![0; usize::try_from(size).map_err(|_| refuse("the file does not fit into memory"))?];
+    let wanted = usize::try_from(size.min(most_bytes));
+    let mut bytes = vec![0; wanted.map_err(|_| refuse("the file does not fit into memory"))?];
     file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
     let header = match SegmentHeader::decode(&bytes) {
         Ok(header) => header,
@@ -247,15 +266,23 @@ impl<F> Image<F> {
     }
 }
 
-fn probe<F>(image: &Image<F>) -> Probe {
+/// Looks at the beginning of a segment. Only if it does not begin with its start record, all of it is read: that is
+/// so for the one or two that are prepared.
+fn probe<O: Os>(os: &O, dir: &Path, id: u64, identity: Identity) -> Result<Probe, LogError> {
+    let mut image = load_up_to(os, dir, id, Some(identity), HEAD_BYTES)?;
+    if image.start().is_none() {
+        image = load(os, dir, id, Some(identity))?;
+    }
     let start = image.start().map(|(start, ..)| start);
     let begin = match start {
         Some(_) => Begin::Started,
         None if image.is_zero_from(FIRST_RECORD) => Begin::Blank,
         None => Begin::Broken,
     };
-    let proof = begin == Begin::Broken && image.proves(FIRST_RECORD);
-    Probe { header: image.header, begin, start, proof }
+    let is_broken = begin == Begin::Broken;
+    let proof = is_broken && image.proves(FIRST_RECORD);
+    let rest = is_broken.then(|| image.cut_at(FIRST_RECORD));
+    Ok(Probe { header: image.header, begin, start, proof, rest })
 }
 
 /// Reads the records of a started segment.
