@@ -46,7 +46,9 @@ pub(super) fn run(args: &LogArgs) -> Result<(), Failure> {
             say(&torn.to_string());
             Ok(())
         }
-        Some(damaged @ Problem::Damaged(_)) => Err(Failure::new(Code::Error, damaged.to_string())),
+        Some(problem @ (Problem::NoLog(_) | Problem::Damaged(_))) => {
+            Err(Failure::new(Code::Error, problem.to_string()))
+        }
     }
 }
 

@@ -88,3 +88,23 @@ async fn the_log_of_a_stopped_node_is_read_an_entry_a_line() {
         "{output}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_files_are_gone_is_said_to_be_gone() {
+    let mut cluster = Cluster::start(1).await;
+    let node = &mut cluster.nodes[0];
+    node.set("greeting", "hello").await.expect("acknowledged");
+    node.kill();
+    for path in segments(&node.data_dir) {
+        fs::remove_file(path).expect("a segment");
+    }
+    let directory = node.data_dir.to_str().expect("text").to_owned();
+    let (code, output, errors) = run(&["log", &directory]);
+    assert_eq!((code, output.as_str()), (1, ""), "{errors}");
+    assert!(errors.contains("begun once") && errors.contains(&directory), "{errors}");
+
+    fs::remove_file(node.data_dir.join("log.started")).expect("the log was begun");
+    let (code, output, errors) = run(&["log", &directory]);
+    assert_eq!((code, output.as_str()), (1, ""), "{errors}");
+    assert!(errors.contains("holds no log") && errors.contains(&directory), "{errors}");
+}

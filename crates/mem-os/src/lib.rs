@@ -53,8 +53,12 @@ pub struct OpCounts {
     pub removed: u64,
     /// Syncs of a directory.
     pub dir_syncs: u64,
+    /// Files opened for reading.
+    pub opens: u64,
     /// Reads of a file.
     pub reads: u64,
+    /// The bytes that they read.
+    pub bytes_read: u64,
 }
 
 impl OpCounts {
@@ -84,6 +88,8 @@ struct Disk {
     failing_flush: Option<FailingFlush>,
     stop_at: Option<u64>,
     free_bytes: Option<u64>,
+    /// What the operating system says to whoever wants a file opened, mapped or prepared.
+    opening_fails: Option<i32>,
     /// The recorded changes, if changes are recorded.
     recording: Option<Vec<Recorded>>,
 }
@@ -137,6 +143,12 @@ impl MemOs {
     /// Limits how many more bytes can be prepared or written as files.
     pub fn set_free_bytes(&self, free_bytes: u64) {
         self.lock().free_bytes = Some(free_bytes);
+    }
+
+    /// From now on no file can be opened, mapped or prepared: the operating system answers with this error
+    /// number. `None` lets it work again. Files that are open stay so.
+    pub fn fail_opening(&self, error: Option<i32>) {
+        self.lock().opening_fails = error;
     }
 
     /// Makes every operation fail after this many further changes: the moment of a crash.
@@ -203,6 +215,10 @@ impl Disk {
         }
         *counter(&mut self.counts) += 1;
         Ok(())
+    }
+
+    fn check_opening(&self) -> io::Result<()> {
+        self.opening_fails.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
     /// This disk for another process: its contents stay, arranged failures do not.
@@ -298,6 +314,7 @@ impl Os for MemOs {
     fn prepare(&self, path: &Path, header: &[u8], size_bytes: u64) -> io::Result<()> {
         let mut disk = self.lock();
         disk.count(|counts| &mut counts.prepared)?;
+        disk.check_opening()?;
         disk.take_room(size_bytes)?;
         let mut bytes = vec![0; usize::try_from(size_bytes).map_err(|_| io::ErrorKind::StorageFull)?];
         bytes.get_mut(..header.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(header);
@@ -308,6 +325,7 @@ impl Os for MemOs {
 
     fn map(&self, path: &Path) -> io::Result<MemSegment> {
         let disk = self.lock();
+        disk.check_opening()?;
         let file = disk.find(path)?;
         let size_bytes = disk.files[file].cached.len() as u64;
         drop(disk);
@@ -315,7 +333,11 @@ impl Os for MemOs {
     }
 
     fn open(&self, path: &Path) -> io::Result<MemFile> {
-        let file = self.lock().find(path)?;
+        let mut disk = self.lock();
+        disk.count(|counts| &mut counts.opens)?;
+        disk.check_opening()?;
+        let file = disk.find(path)?;
+        drop(disk);
         Ok(MemFile { os: self.clone(), file })
     }
 
@@ -408,6 +430,7 @@ impl ReadFile for MemFile {
             .and_then(|start| bytes.get(start..start.checked_add(buffer.len())?))
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(source);
+        disk.counts.bytes_read += buffer.len() as u64;
         Ok(())
     }
 

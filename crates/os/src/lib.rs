@@ -34,6 +34,11 @@ pub use real::{RealFile, RealOs, RealSegment};
 /// The size of a page: the unit in which unflushed writes are lost.
 pub const PAGE_BYTES: usize = 4096;
 
+/// Whether the disk, or this user's share of it, has no space left. Every other failure has another cure.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A disk.
 pub trait Os: Clone + Debug + Send + Sync + 'static {
     /// A segment that is mapped for writing.
@@ -51,7 +56,7 @@ pub trait Os: Clone + Debug + Send + Sync + 'static {
     /// allocated, and durable except for its name. It replaces any file of that name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] when the disk is full; then no file is left under that name.
+    /// Any I/O error ([`is_disk_full`] tells whether the disk is full); then no file is left under that name.
     fn prepare(&self, path: &Path, header: &[u8], size_bytes: u64) -> io::Result<()>;
 
     /// Maps a prepared segment.
@@ -124,8 +129,8 @@ pub trait Segment: Debug + Send + 'static {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-/// A file that is open for reading.
-pub trait ReadFile {
+/// A file that is open for reading, by any number of threads.
+pub trait ReadFile: Debug + Send + Sync + 'static {
     /// Its size.
     ///
     /// # Errors

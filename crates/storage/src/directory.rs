@@ -158,7 +158,7 @@ impl Directory {
     /// # Errors
     /// See [`DirectoryError`]. A refused directory is left as it was.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
-        make(path)?;
+        make(path, |dir| RealOs.sync_dir(dir))?;
         check_content(path)?;
         let not_writable = |source| DirectoryError::NotWritable { path: path.to_owned(), source };
         // The lock file may be writable in a directory that is not.
@@ -230,18 +230,36 @@ impl Directory {
     }
 }
 
-fn make(path: &Path) -> Result<(), DirectoryError> {
-    if path.is_dir() {
+/// Makes a directory and what is missing of the path to it. No name on the path may be lost, because the votes
+/// stored under it are promises: each new level is durable before the next one is made.
+fn make(path: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> Result<(), DirectoryError> {
+    if path.exists() && !path.is_dir() {
+        return Err(DirectoryError::NotADirectory { path: path.to_owned() });
+    }
+    if path.join(META_FILE).exists() {
+        // The start that put it there got past this point.
         return Ok(());
     }
     let not_writable = |source| DirectoryError::NotWritable { path: path.to_owned(), source };
-    if path.exists() {
-        return Err(DirectoryError::NotADirectory { path: path.to_owned() });
+    let sync_name_of = |level: &Path| match fs::canonicalize(level)?.parent() {
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    };
+    let absolute = std::path::absolute(path).map_err(not_writable)?;
+    let mut levels: Vec<&Path> = absolute.ancestors().collect();
+    levels.reverse();
+    let missing = levels.iter().position(|level| !level.is_dir()).unwrap_or(levels.len());
+    // A start that was cut short may have made the last level that exists. If anybody else did, syncing it is no
+    // business of ours, and may be impossible.
+    let _ = levels[..missing].last().map(|level| sync_name_of(level));
+    for level in &levels[missing..] {
+        // `a/..` exists as soon as `a` does.
+        if !level.is_dir() {
+            DirBuilder::new().mode(0o700).create(level).map_err(not_writable)?;
+            sync_name_of(level).map_err(not_writable)?;
+        }
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_writable)?;
-    // The new name must not be lost: the votes stored under it are promises.
-    let absolute = fs::canonicalize(path).map_err(not_writable)?;
-    absolute.parent().map_or(Ok(()), |parent| RealOs.sync_dir(parent)).map_err(not_writable)
+    Ok(())
 }
 
 /// Without a meta file, the directory may hold only what an interrupted first start leaves.

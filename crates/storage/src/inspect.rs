@@ -44,6 +44,13 @@ pub enum Problem {
         _0.file.display(), _0.offset, _0.bytes_cut
     )]
     Torn(Repair),
+    /// No segment was ever started, so there are no records.
+    #[error(
+        "{} says whose log this is, but holds no log: the node's first start did not get that far, or somebody removed \
+         the files",
+        _0.display()
+    )]
+    NoLog(PathBuf),
     /// Damage, because of which the next start is refused.
     #[error(transparent)]
     Damaged(LogError),
@@ -54,7 +61,7 @@ pub struct Records<O: Os> {
     os: O,
     dir: PathBuf,
     segments: u64,
-    image: Option<Image>,
+    image: Option<Image<O::File>>,
     next_segment: u64,
     offset: u64,
     problem: Option<Problem>,
@@ -65,9 +72,11 @@ pub struct Records<O: Os> {
 pub fn records<O: Os>(os: O, dir: &Path, identity: Identity) -> Records<O> {
     let problem = match recovery::examine(&os, dir, identity) {
         Ok(found) => {
+            let has_log = found.tail.is_some();
             let cut = found.tail.and_then(|tail| tail.cut);
             let unfinished = found.prepared.into_iter().find_map(|(_, cut)| cut);
-            cut.or(unfinished).map(Problem::Torn)
+            let no_log = || (!has_log).then(|| Problem::NoLog(dir.to_owned()));
+            cut.or(unfinished).map(Problem::Torn).or_else(no_log)
         }
         Err(error) => Some(Problem::Damaged(error)),
     };

@@ -29,7 +29,7 @@ use super::recovery::Repair;
 use super::segment::{FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegment, SegmentHeader};
 use super::state::{State, plausible};
 use lograft_os::threads::{RwLock, RwLockWriteGuard};
-use lograft_os::{Os, Segment};
+use lograft_os::{Os, Segment, is_disk_full};
 use lograft_types::{
     Entry, EntryId, EntryMeta, HardState, Identity, LogIndex, LogWrite, Term, WriteSeq, mark,
 };
@@ -81,7 +81,7 @@ pub struct Credit {
     /// How many more bytes of records (see [`record_size_bytes`]) certainly fit. Terms, votes and entries
     /// without a command come out of the reserve and do not count.
     pub credit_bytes: u64,
-    /// The next segment could not be prepared: once this credit is used up, there is no more.
+    /// The disk had no space for the next segment: once this credit is used up, there is no more.
     pub disk_full: bool,
 }
 
@@ -97,12 +97,14 @@ pub struct Log<O: Os> {
     identity: Identity,
     options: LogOptions,
     state: State,
-    index: Arc<RwLock<Index>>,
+    index: Arc<RwLock<Index<O::File>>>,
     active: Active<O>,
     prepared: Vec<PreparedSegment<O>>,
     /// A preparation was handed out and its outcome has not come back.
     preparing: bool,
     disk_full: bool,
+    /// Why the next segment could not be prepared, as it was logged; `None` once one is.
+    unprepared: Option<String>,
     written: WriteSeq,
     sealed_bytes: u64,
     poisoned: Option<String>,
@@ -125,7 +127,7 @@ struct Active<O: Os> {
 
 impl<O: Os> Active<O> {
     /// A prepared segment, about to get its first record.
-    fn fresh(PreparedSegment { header, segment }: PreparedSegment<O>) -> Self {
+    fn fresh(header: SegmentHeader, segment: O::Segment) -> Self {
         Self {
             header,
             segment,
@@ -274,7 +276,7 @@ impl<O: Os> Log<O> {
 
     /// A reader of the entries, for other threads.
     pub fn reader(&self) -> LogReader<O> {
-        LogReader::new(self.os.clone(), self.dir.clone(), Arc::clone(&self.index))
+        LogReader::new(self.dir.clone(), Arc::clone(&self.index))
     }
 
     /// The job of preparing the next segment, if one is wanted and the job is not taken already. The caller
@@ -310,6 +312,9 @@ impl<O: Os> Log<O> {
         assert_eq!(segment.header.id, self.last_segment().id + 1, "one segment is prepared at a time");
         self.preparing = false;
         self.disk_full = false;
+        if let Some(reason) = self.unprepared.take() {
+            tracing::info!(dir = %self.dir.display(), reason, "the next segment of the log is prepared at last");
+        }
         self.prepared.push(segment);
     }
 
@@ -317,10 +322,17 @@ impl<O: Os> Log<O> {
     /// otherwise [`Self::take_preparation`] hands it out again.
     pub fn preparation_failed(&mut self, error: &io::Error, will_retry: bool) {
         self.preparing = will_retry;
-        if !self.disk_full {
-            tracing::warn!(dir = %self.dir.display(), %error, "cannot prepare the next segment of the log");
+        self.disk_full = is_disk_full(error);
+        // It fails again at each attempt: a reason is logged once.
+        let reason = error.to_string();
+        if self.unprepared.as_ref() != Some(&reason) {
+            tracing::warn!(
+                dir = %self.dir.display(),
+                reason,
+                "cannot prepare the next segment of the log; trying again"
+            );
+            self.unprepared = Some(reason);
         }
-        self.disk_full = true;
     }
 
     /// Prepares the next segment now, if one is wanted: for callers without a thread for it.
@@ -456,17 +468,22 @@ impl<O: Os> Log<O> {
         }
         self.flush()?;
         mark!(SegmentRolled);
-        let fresh = Active::fresh(self.prepared.remove(0));
-        let before = std::mem::replace(&mut self.active, fresh);
+        let PreparedSegment { header, segment, file } = self.prepared.remove(0);
+        let before = std::mem::replace(&mut self.active, Active::fresh(header, segment));
         self.sealed_bytes += before.header.size_bytes;
-        self.start_segment(before.header.id, before.last_crc)
+        self.start_segment(file, before.header.id, before.last_crc)
     }
 
-    /// Writes the first record of the active segment.
-    fn start_segment(&mut self, prev_segment: u64, prev_segment_crc: u32) -> Result<(), LogError> {
+    /// Writes the first record of the active segment, whose `file` readers use from now on.
+    fn start_segment(
+        &mut self,
+        file: O::File,
+        prev_segment: u64,
+        prev_segment_crc: u32,
+    ) -> Result<(), LogError> {
         let SegmentHeader { id, seed, .. } = self.active.header;
         let id = u32::try_from(id).expect("a log has fewer than 2^32 segments");
-        self.locked().add_segment(id, seed);
+        self.locked().add_segment(id, seed, Arc::new(file));
         let (log_start, hard_state) = (self.state.log_start, self.state.hard_state);
         let start = SegmentStart { prev_segment, prev_segment_crc, log_start, hard_state };
         let last = self.state.last();
@@ -474,7 +491,7 @@ impl<O: Os> Log<O> {
         Ok(())
     }
 
-    fn locked(&self) -> RwLockWriteGuard<'_, Index> {
+    fn locked(&self) -> RwLockWriteGuard<'_, Index<O::File>> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 

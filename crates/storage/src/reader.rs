@@ -1,14 +1,15 @@
 //! Reading entries while the log thread writes them.
 //!
-//! Readers have their own file handles and never touch the mapping; the page cache shows them at once what
+//! Readers have file handles of their own and never touch the mapping; the page cache shows them at once what
 //! was copied there. They share one table with the log, index → position, under a lock that is held only
-//! briefly.
+//! briefly. The table also holds the open file of each segment: a read must not fail because the process has
+//! no file descriptor left.
 //!
 //! No position is written twice, so a reader that was overtaken reads a whole old entry. Before it returns
 //! the entry, it checks that the log still has it.
 //!
-//! Caveat: entries that are appended but not yet durable are readable. A caller that must not promise them
-//! knows which write is durable.
+//! Caveats: entries that are appended but not yet durable are readable. A caller that must not promise them
+//! knows which write is durable. Each segment takes a file descriptor for as long as the log is open.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -31,12 +32,25 @@ pub(super) struct Slot {
 }
 
 /// Where the entries from `log_start` + 1 on are stored.
-#[derive(Debug, Default)]
-pub(super) struct Index {
+#[derive(Debug)]
+pub(super) struct Index<F> {
     log_start: LogIndex,
     slots: Vec<Slot>,
-    /// The seeds of the segments, by id − 1.
-    seeds: Vec<u32>,
+    /// The segments, by id − 1.
+    segments: Vec<OpenSegment<F>>,
+}
+
+/// What reading a segment takes.
+#[derive(Debug)]
+struct OpenSegment<F> {
+    seed: u32,
+    file: Arc<F>,
+}
+
+impl<F> Default for Index<F> {
+    fn default() -> Self {
+        Self { log_start: LogIndex::ZERO, slots: Vec::new(), segments: Vec::new() }
+    }
 }
 
 impl Slot {
@@ -58,7 +72,7 @@ impl Slot {
     }
 }
 
-impl Index {
+impl<F> Index<F> {
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
@@ -79,13 +93,15 @@ impl Index {
     }
 
     /// Segments are added in the order of their ids, from 1 on.
-    pub(super) fn add_segment(&mut self, id: u32, seed: u32) {
-        self.seeds.push(seed);
-        assert_eq!(self.seeds.len() as u64, u64::from(id), "segments are consecutive");
+    pub(super) fn add_segment(&mut self, id: u32, seed: u32, file: Arc<F>) {
+        self.segments.push(OpenSegment { seed, file });
+        assert_eq!(self.segments.len() as u64, u64::from(id), "segments are consecutive");
     }
 
-    fn seed(&self, segment: u32) -> u32 {
-        self.seeds[segment as usize - 1]
+    /// The part of a read that begins with this entry.
+    fn span(&self, first: LogIndex, slot: Slot) -> Span<F> {
+        let OpenSegment { seed, file } = &self.segments[slot.segment as usize - 1];
+        Span { first, slots: vec![slot], seed: *seed, file: Arc::clone(file) }
     }
 
     fn position(&self, index: LogIndex) -> Option<usize> {
@@ -100,23 +116,29 @@ impl Index {
 }
 
 /// Entries at consecutive indexes and positions of one segment.
-struct Span {
+struct Span<F> {
     first: LogIndex,
     slots: Vec<Slot>,
     seed: u32,
+    file: Arc<F>,
 }
 
 /// Reads entries. Clones share the log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LogReader<O: Os> {
-    os: O,
     dir: PathBuf,
-    index: Arc<RwLock<Index>>,
+    index: Arc<RwLock<Index<O::File>>>,
+}
+
+impl<O: Os> Clone for LogReader<O> {
+    fn clone(&self) -> Self {
+        Self { dir: self.dir.clone(), index: Arc::clone(&self.index) }
+    }
 }
 
 impl<O: Os> LogReader<O> {
-    pub(super) fn new(os: O, dir: PathBuf, index: Arc<RwLock<Index>>) -> Self {
-        Self { os, dir, index }
+    pub(super) fn new(dir: PathBuf, index: Arc<RwLock<Index<O::File>>>) -> Self {
+        Self { dir, index }
     }
 
     /// The entries from `first` to `last`, at most `max_bytes` of payload, but at least one.
@@ -133,14 +155,19 @@ impl<O: Os> LogReader<O> {
         Ok(entries)
     }
 
-    fn locked(&self) -> RwLockReadGuard<'_, Index> {
+    fn locked(&self) -> RwLockReadGuard<'_, Index<O::File>> {
         // A thread that panicked with the lock held changed one field at a time: the index is whole.
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spans(&self, first: LogIndex, last: LogIndex, max_bytes: usize) -> Result<Vec<Span>, ReadError> {
+    fn spans(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Span<O::File>>, ReadError> {
         let index = self.locked();
-        let mut spans: Vec<Span> = Vec::new();
+        let mut spans: Vec<Span<O::File>> = Vec::new();
         let mut bytes = 0_usize;
         let mut next = first;
         while next == first || next <= last {
@@ -155,20 +182,20 @@ impl<O: Os> LogReader<O> {
             }
             match spans.last_mut().filter(|span| span.is_followed_by(slot)) {
                 Some(span) => span.slots.push(slot),
-                None => spans.push(Span { first: next, slots: vec![slot], seed: index.seed(slot.segment) }),
+                None => spans.push(index.span(next, slot)),
             }
             next = next.next();
         }
         Ok(spans)
     }
 
-    fn read_span(&self, span: &Span, entries: &mut Vec<Entry>) -> Result<(), ReadError> {
+    fn read_span(&self, span: &Span<O::File>, entries: &mut Vec<Entry>) -> Result<(), ReadError> {
         let start = u64::from(span.slots[0].offset);
         let path = segment_path(&self.dir, u64::from(span.slots[0].segment));
         let io = |source| ReadError::Io { path: path.clone(), source };
         // The index has only appended entries, so this is bounded by the segment and by the request.
         let mut buffer = vec![0; usize::try_from(span.end() - start).expect("a segment fits into memory")];
-        self.os.open(&path).and_then(|file| file.read_at(start, &mut buffer)).map_err(io)?;
+        span.file.read_at(start, &mut buffer).map_err(io)?;
         let bytes = Bytes::from(buffer);
         let mut at = 0;
         let mut index = span.first;
@@ -189,7 +216,7 @@ impl<O: Os> LogReader<O> {
         Ok(())
     }
 
-    fn check_unchanged(&self, span: &Span) -> Result<(), ReadError> {
+    fn check_unchanged(&self, span: &Span<O::File>) -> Result<(), ReadError> {
         let index = self.locked();
         let mut at = span.first;
         for slot in &span.slots {
@@ -202,7 +229,7 @@ impl<O: Os> LogReader<O> {
     }
 }
 
-impl Span {
+impl<F> Span<F> {
     fn end(&self) -> u64 {
         self.slots.last().map_or(0, Slot::end)
     }

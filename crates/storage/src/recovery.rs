@@ -4,7 +4,8 @@
 //! 1. The files are flushed and their cached pages dropped: after a failed flush the cache may hold data that
 //!    the disk lacks, and such data must not be promised.
 //! 2. The segments must be numbered 1, 2, 3, … without a gap, be whole, and belong to this node.
-//! 3. The started ones are read in order, each record checked against those before it.
+//! 3. The started ones are read in order, each record checked against those before it. What each begins with is
+//!    known before: the end of a segment is judged by the beginnings of the later ones.
 //! 4. Where the reading stops, the table decides: go on, end, cut, or refuse. Nothing is changed when it refuses.
 //!
 //! A crash during recovery does not change the outcome: a cut fills with zeros only what nothing proved.
@@ -12,10 +13,13 @@
 //! Caveat: each segment is read into memory as a whole: 64 MiB by default, at most 1 GiB.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::LogError;
 use super::reader::{Index, Slot};
-use super::record::{ALIGNMENT, Decoded, Record, RecordKind, SegmentStart};
+use super::record::{
+    ALIGNMENT, Decoded, Record, RecordKind, START_PAYLOAD_BYTES, SegmentStart, record_size_bytes,
+};
 use super::segment::{
     FIRST_RECORD, FORMAT_VERSION, HeaderDefect, MAX_SEGMENT_BYTES, SegmentHeader, segment_id, segment_path,
 };
@@ -42,11 +46,11 @@ pub struct Repair {
 }
 
 /// Everything that recovery found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
+#[derive(Debug)]
+pub(super) struct Found<F> {
     pub(super) state: State,
     pub(super) entries: Vec<EntryMeta>,
-    pub(super) index: Index,
+    pub(super) index: Index<F>,
     /// The segment with the log's end; `None` if no segment was ever started.
     pub(super) tail: Option<Tail>,
     /// Segments after the tail, with what is left of writes that were never durable.
@@ -66,9 +70,24 @@ pub(super) struct Tail {
     pub(super) cut: Option<Repair>,
 }
 
+impl<F> Default for Found<F> {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            entries: Vec::new(),
+            index: Index::default(),
+            tail: None,
+            prepared: Vec::new(),
+            sealed_bytes: 0,
+        }
+    }
+}
+
 /// A segment with its bytes.
-pub(super) struct Image {
+pub(super) struct Image<F> {
     pub(super) path: PathBuf,
+    /// The file, open.
+    file: Arc<F>,
     pub(super) header: SegmentHeader,
     pub(super) bytes: Vec<u8>,
 }
@@ -79,10 +98,15 @@ struct Probe {
     begin: Begin,
     start: Option<SegmentStart>,
     proof: bool,
+    /// What a write that never became durable left, if the beginning is broken.
+    rest: Option<Repair>,
 }
 
+/// A segment up to the end of its start record: enough to see whether it was started.
+const HEAD_BYTES: u64 = FIRST_RECORD + record_size_bytes(START_PAYLOAD_BYTES);
+
 /// Flushes the segments in `dir`, drops their cached pages, and reads the whole log.
-pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found, LogError> {
+pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found<O::File>, LogError> {
     for id in 1..=segments_in(os, dir)? {
         let path = segment_path(dir, id);
         let file = os.open(&path).map_err(LogError::io("open", &path))?;
@@ -92,11 +116,11 @@ pub(super) fn recover<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
 }
 
 /// Reads the whole log in `dir` and changes nothing.
-pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found, LogError> {
+pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<Found<O::File>, LogError> {
     let count = segments_in(os, dir)?;
     let mut probes = Vec::new();
     for id in 1..=count {
-        probes.push(probe(&load(os, dir, id, Some(identity))?));
+        probes.push(probe(os, dir, id, identity)?);
     }
     let started = probes.iter().rposition(|probe| probe.begin == Begin::Started).map_or(0, |last| last + 1);
     let mut found = Found::default();
@@ -109,8 +133,7 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
             Role::Prepared => found.prepared.push((probe.header, None)),
             Role::Unfinished => {
                 mark!(RollStarted);
-                let image = load(os, dir, probe.header.id, Some(identity))?;
-                found.prepared.push((probe.header, Some(image.cut_at(FIRST_RECORD))));
+                found.prepared.push((probe.header, probe.rest.clone()));
             }
             Role::Damaged(reason) => {
                 let index = found.state.last().index;
@@ -118,7 +141,16 @@ pub(super) fn examine<O: Os>(os: &O, dir: &Path, identity: Identity) -> Result<F
             }
         }
     }
+    if found.tail.is_none() && was_started(os, dir)? {
+        let reason = "the log was begun once, but no started segment is left";
+        return Err(damaged(segment_path(dir, 1), 0, LogIndex::ZERO, reason));
+    }
     Ok(found)
+}
+
+fn was_started<O: Os>(os: &O, dir: &Path) -> Result<bool, LogError> {
+    let names = os.list(dir).map_err(LogError::io("list", dir))?;
+    Ok(names.iter().any(|name| name == STARTED_FILE))
 }
 
 /// How many segments there are; they must be numbered 1, 2, 3, … without a gap.
@@ -143,7 +175,18 @@ pub(super) fn load<O: Os>(
     dir: &Path,
     id: u64,
     identity: Option<Identity>,
-) -> Result<Image, LogError> {
+) -> Result<Image<O::File>, LogError> {
+    load_up_to(os, dir, id, identity, u64::MAX)
+}
+
+/// The same, but reads `most_bytes` of it at the most.
+fn load_up_to<O: Os>(
+    os: &O,
+    dir: &Path,
+    id: u64,
+    identity: Option<Identity>,
+    most_bytes: u64,
+) -> Result<Image<O::File>, LogError> {
     let path = segment_path(dir, id);
     let file = os.open(&path).map_err(LogError::io("open", &path))?;
     let size = file.size_bytes().map_err(LogError::io("read the size of", &path))?;
@@ -151,7 +194,8 @@ pub(super) fn load<O: Os>(
     if !(FIRST_RECORD..=MAX_SEGMENT_BYTES).contains(&size) {
         return Err(refuse("the file is too small or too large for a segment"));
     }
-    let mut bytes = vec![0; usize::try_from(size).map_err(|_| refuse("the file does not fit into memory"))?];
+    let wanted = usize::try_from(size.min(most_bytes));
+    let mut bytes = vec![0; wanted.map_err(|_| refuse("the file does not fit into memory"))?];
     file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
     let header = match SegmentHeader::decode(&bytes) {
         Ok(header) => header,
@@ -169,14 +213,14 @@ pub(super) fn load<O: Os>(
     if header.size_bytes != size {
         return Err(refuse("the file is shorter or longer than when it was prepared"));
     }
-    Ok(Image { path, header, bytes })
+    Ok(Image { path, file: Arc::new(file), header, bytes })
 }
 
 fn damaged(file: PathBuf, offset: u64, index: LogIndex, reason: &str) -> LogError {
     LogError::Corrupt { file, offset, index, reason: reason.to_owned() }
 }
 
-impl Image {
+impl<F> Image<F> {
     pub(super) fn decode(&self, offset: u64) -> Decoded<'_> {
         Record::decode(self.from(offset), offset, self.header.seed)
     }
@@ -222,25 +266,33 @@ impl Image {
     }
 }
 
-fn probe(image: &Image) -> Probe {
+/// Looks at the beginning of a segment. Only if it does not begin with its start record, all of it is read: that is
+/// so for the one or two that are prepared.
+fn probe<O: Os>(os: &O, dir: &Path, id: u64, identity: Identity) -> Result<Probe, LogError> {
+    let mut image = load_up_to(os, dir, id, Some(identity), HEAD_BYTES)?;
+    if image.start().is_none() {
+        image = load(os, dir, id, Some(identity))?;
+    }
     let start = image.start().map(|(start, ..)| start);
     let begin = match start {
         Some(_) => Begin::Started,
         None if image.is_zero_from(FIRST_RECORD) => Begin::Blank,
         None => Begin::Broken,
     };
-    let proof = begin == Begin::Broken && image.proves(FIRST_RECORD);
-    Probe { header: image.header, begin, start, proof }
+    let is_broken = begin == Begin::Broken;
+    let proof = is_broken && image.proves(FIRST_RECORD);
+    let rest = is_broken.then(|| image.cut_at(FIRST_RECORD));
+    Ok(Probe { header: image.header, begin, start, proof, rest })
 }
 
 /// Reads the records of a started segment.
-fn replay(found: &mut Found, image: &Image, later: &[Probe]) -> Result<(), LogError> {
+fn replay<F>(found: &mut Found<F>, image: &Image<F>, later: &[Probe]) -> Result<(), LogError> {
     let id = image.header.id;
-    let fail = |found: &Found, offset, reason: &str| {
+    let fail = |found: &Found<F>, offset, reason: &str| {
         damaged(image.path.clone(), offset, found.state.last().index, reason)
     };
     let segment = u32::try_from(id).map_err(|_| fail(found, 0, "its number is too large for a segment"))?;
-    found.index.add_segment(segment, image.header.seed);
+    found.index.add_segment(segment, image.header.seed, Arc::clone(&image.file));
     let mut reading = Reading { offset: FIRST_RECORD, last_crc: 0, last_kind: RecordKind::SegmentStart };
     let (stop, reason) = match reading.start(found, image) {
         Ok(()) => reading.run(found, image, segment),
@@ -289,7 +341,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn start(&mut self, found: &mut Found, image: &Image) -> Result<(), String> {
+    fn start<F>(&mut self, found: &mut Found<F>, image: &Image<F>) -> Result<(), String> {
         let (start, record, crc) = image.start().ok_or("the segment has no start")?;
         if start.prev_segment != image.header.id - 1 {
             return Err(format!("it says that it follows segment {}", start.prev_segment));
@@ -304,7 +356,7 @@ impl Reading {
 
     /// Reads records up to the first one that is missing, broken or contradictory, and says what a
     /// contradictory one contradicts.
-    fn run(&mut self, found: &mut Found, image: &Image, segment: u32) -> (Stop, Option<String>) {
+    fn run<F>(&mut self, found: &mut Found<F>, image: &Image<F>, segment: u32) -> (Stop, Option<String>) {
         while self.last_kind != RecordKind::SegmentEnd {
             let (record, crc) = match image.decode(self.offset) {
                 Decoded::Record { record, crc } => (record, crc),
@@ -323,7 +375,7 @@ impl Reading {
         (Stop::SegmentEnd, None)
     }
 
-    fn take(&self, found: &mut Found, record: &Record<'_>, segment: u32) -> Result<(), String> {
+    fn take<F>(&self, found: &mut Found<F>, record: &Record<'_>, segment: u32) -> Result<(), String> {
         if record.prev_crc != self.last_crc {
             return Err("the record does not follow the one before it".to_owned());
         }

@@ -116,18 +116,20 @@ pub struct Preparation<O: Os> {
     pub(super) header: SegmentHeader,
 }
 
-/// A segment that is ready to be rolled into: allocated, zero-filled, durable under its name, and mapped.
+/// A segment that is ready to be rolled into: allocated, zero-filled, durable under its name, mapped, and open
+/// for readers. So rolling needs no file descriptor.
 #[derive(Debug)]
 pub struct PreparedSegment<O: Os> {
     pub(super) header: SegmentHeader,
     pub(super) segment: O::Segment,
+    pub(super) file: O::File,
 }
 
 impl<O: Os> Preparation<O> {
     /// Prepares the segment under a temporary name, flushes it, renames it, syncs the directory.
     ///
     /// # Errors
-    /// Any I/O error: [`io::ErrorKind::StorageFull`] when the disk is full. The job may be run again.
+    /// Any I/O error. The job may be run again.
     pub fn run(&self) -> io::Result<PreparedSegment<O>> {
         let path = segment_path(&self.dir, self.header.id);
         let temporary = path.with_extension("log.tmp");
@@ -135,6 +137,7 @@ impl<O: Os> Preparation<O> {
         self.os.rename(&temporary, &path)?;
         self.os.sync_dir(&self.dir)?;
         let segment = self.os.map(&path)?;
-        Ok(PreparedSegment { header: self.header, segment })
+        let file = self.os.open(&path)?;
+        Ok(PreparedSegment { header: self.header, segment, file })
     }
 }

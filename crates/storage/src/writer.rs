@@ -5,14 +5,18 @@
 //! flushes once and reports; writes that arrive meanwhile share the next flush. After 100 ms without work it
 //! writes a sync marker, which proves the tail.
 //!
-//! A second thread prepares segments, so that the log never waits for zeros; on a full disk it retries every
-//! second.
+//! After a failure the thread touches nothing more. The same holds once its handle was dropped: a node that
+//! halts leaves its log as it is.
+//!
+//! A second thread prepares segments, so that the log never waits for zeros. Where that fails it retries every
+//! second: on a full disk, and for want of memory or a file descriptor.
 //!
 //! Caveat: writes wait in an unbounded channel. The callers' permits and the credit in the reports are what
 //! bounds it.
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use super::error::LogError;
@@ -37,7 +41,7 @@ pub struct LogReport {
     /// How many bytes of records may be handed in after `persisted`; writes handed in since then count
     /// against it.
     pub credit_bytes: u64,
-    /// The next segment cannot be prepared, usually because the disk is full.
+    /// The disk has no space for the next segment. The credit does not grow before there is some.
     pub disk_full: bool,
     /// The bytes of all segment files.
     pub log_size_bytes: u64,
@@ -46,11 +50,15 @@ pub struct LogReport {
     pub failed: Option<String>,
 }
 
-/// The log thread's handle. Dropping it ends the thread as [`LogThread::shutdown`] does, without waiting for it.
+/// The log thread's handle. Dropping it ends the thread without waiting for it: once the call of the disk that
+/// is under way has returned, nothing is touched, and what was handed over may be lost. [`LogThread::shutdown`]
+/// is the orderly end.
 #[derive(Debug)]
 pub struct LogThread {
     commands: Sender<Message>,
     thread: Option<JoinHandle<()>>,
+    /// Closed as soon as this handle is dropped.
+    owner: Option<Sender<Infallible>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,8 @@ enum Message {
     /// The preparer has news.
     Preparation,
     Shutdown,
+    /// The handle was dropped.
+    Abandoned,
 }
 
 impl LogThread {
@@ -69,6 +79,7 @@ impl LogThread {
     /// If the operating system cannot start a thread.
     pub fn spawn<O: Os>(log: Log<O>, on_report: impl Fn(LogReport) + Send + 'static) -> Self {
         let (commands, waiting) = mpsc::channel();
+        let (alive, owner) = mpsc::channel();
         let news = commands.clone();
         let thread = thread::Builder::new()
             .name("lograft-log".to_owned())
@@ -76,11 +87,11 @@ impl LogThread {
                 let (preparer, outcomes) = Preparer::spawn(news);
                 let persisted = log.written();
                 let preparer = Some(preparer);
-                let driver = Driver { log, persisted, waiting, outcomes, preparer, on_report };
+                let driver = Driver { log, persisted, waiting, owner, outcomes, preparer, on_report };
                 driver.run();
             })
             .expect("a thread for the log");
-        Self { commands, thread: Some(thread) }
+        Self { commands, thread: Some(thread), owner: Some(alive) }
     }
 
     /// Hands a write over. Never blocks. A report says when it is durable.
@@ -91,16 +102,18 @@ impl LogThread {
 
     /// Flushes what was handed over, writes a sync marker, ends the thread and waits for its end.
     pub fn shutdown(mut self) {
-        let thread = self.thread.take();
-        drop(self);
+        // After a failure nobody receives this any more.
+        let _ = self.commands.send(Message::Shutdown);
         // If the thread panicked, that was shown when it happened.
-        let _ = thread.map(JoinHandle::join);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 impl Drop for LogThread {
     fn drop(&mut self) {
-        let _ = self.commands.send(Message::Shutdown);
+        drop(self.owner.take());
+        // The thread may be waiting. If it has ended, nobody receives this.
+        let _ = self.commands.send(Message::Abandoned);
     }
 }
 
@@ -145,6 +158,8 @@ struct Driver<O: Os, F: Fn(LogReport)> {
     log: Log<O>,
     persisted: WriteSeq,
     waiting: Receiver<Message>,
+    /// Nothing ever comes: it is closed when the handle is dropped.
+    owner: Receiver<Infallible>,
     outcomes: Receiver<PrepareResult<O>>,
     /// `None` once the thread is ending.
     preparer: Option<Preparer<O>>,
@@ -174,7 +189,11 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
         }
     }
 
-    /// Works until the shutdown.
+    fn is_abandoned(&self) -> bool {
+        self.owner.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Works until the shutdown, or until the handle is dropped.
     fn work(&mut self) -> Result<(), LogError> {
         let mut proved = false;
         loop {
@@ -185,6 +204,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
                 recv_timeout(&self.waiting, IDLE)
             };
             let command = match first {
+                _ if self.is_abandoned() => return Ok(()),
                 Ok(command) => command,
                 Err(RecvTimeoutError::Timeout) => {
                     self.log.write_sync_marker()?;
@@ -195,11 +215,14 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
                 Err(RecvTimeoutError::Disconnected) => Message::Shutdown,
             };
             let (wrote, ends) = self.turn(command)?;
+            if self.is_abandoned() {
+                return Ok(());
+            }
             proved = proved && !wrote;
             self.persisted = self.log.flush()?;
             self.report(None);
             if ends {
-                return self.log.write_sync_marker();
+                return if self.is_abandoned() { Ok(()) } else { self.log.write_sync_marker() };
             }
         }
     }
@@ -208,14 +231,14 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
     fn turn(&mut self, first: Message) -> Result<(bool, bool), LogError> {
         let mut wrote = false;
         let mut next = Some(first);
-        while let Some(command) = next {
+        while let Some(command) = next.filter(|_| !self.is_abandoned()) {
             match command {
                 Message::Write(write) => {
                     self.append(&write)?;
                     wrote = true;
                 }
                 Message::Preparation => self.take_outcomes(),
-                Message::Shutdown => return Ok((wrote, true)),
+                Message::Shutdown | Message::Abandoned => return Ok((wrote, true)),
             }
             next = self.waiting.try_recv().ok();
         }

@@ -45,6 +45,41 @@ fn a_directory_is_made_and_remembers_whose_it_is() {
 }
 
 #[test]
+fn pitfall_61_each_new_level_of_the_path_is_durable_before_the_next_one() {
+    let temporary = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(temporary.path()).unwrap();
+    let path = root.join("a/../b/c/n1.lograft");
+    let synced = || {
+        let synced = std::cell::RefCell::new(Vec::new());
+        let sync = |dir: &Path| {
+            let made = ["b", "b/c", "b/c/n1.lograft"].iter().filter(|level| root.join(level).is_dir());
+            synced.borrow_mut().push((dir.to_owned(), made.count()));
+            Ok(())
+        };
+        make(&path, sync).unwrap();
+        synced.into_inner()
+    };
+    let above = root.parent().unwrap().to_owned();
+    // Each with how many of the last three levels there were at that time.
+    let expected =
+        [(above, 0), (root.clone(), 0), (root.clone(), 1), (root.join("b"), 2), (root.join("b/c"), 3)];
+    assert_eq!(synced(), expected);
+    // The start may have been cut short before the last sync.
+    assert_eq!(synced(), [(root.join("b/c"), 3)]);
+    Directory::open(&path).unwrap().initialize(meta()).unwrap();
+    assert!(synced().is_empty(), "each start would wait for the disk");
+}
+
+#[test]
+fn a_level_that_cannot_be_made_durable_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let fail = |_: &Path| Err(io::Error::other("the disk failed"));
+    make(temporary.path(), fail).unwrap();
+    let made = make(&temporary.path().join("a"), fail);
+    assert!(matches!(made, Err(DirectoryError::NotWritable { .. })), "{made:?}");
+}
+
+#[test]
 fn a_second_process_is_refused_and_so_is_an_inspection() {
     let temporary = tempfile::tempdir().unwrap();
     let mut directory = Directory::open(temporary.path()).unwrap();

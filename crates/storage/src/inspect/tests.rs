@@ -75,7 +75,18 @@ fn a_torn_tail_is_shown_and_not_cut() {
 }
 
 #[test]
-fn an_empty_directory_has_no_records() {
+fn a_directory_without_a_log_says_so() {
     let (seen, problem) = look(&MemOs::new());
-    assert!(seen.is_empty() && problem.is_none());
+    assert!(seen.is_empty() && matches!(problem, Some(Problem::NoLog(_))), "{problem:?}");
+}
+
+#[test]
+fn a_log_whose_segments_are_gone_says_so() {
+    let os = some_log();
+    for id in 1..=os.list(dir()).unwrap().len() as u64 {
+        let _ = os.remove(&crate::segment::segment_path(dir(), id));
+    }
+    let (seen, problem) = look(&os);
+    let Some(Problem::Damaged(damage)) = problem else { panic!("{problem:?}") };
+    assert!(seen.is_empty() && damage.to_string().contains("begun once"), "{damage}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lograft_os::threads::RwLock;
 use lograft_os::{Os, ReadFile, Segment};
-use lograft_types::{Identity, LogIndex, WriteSeq, mark};
+use lograft_types::{Identity, WriteSeq, mark};
 
 use super::{Active, Log, LogOptions, Recovered, SegmentHeader, started_file};
 use crate::error::LogError;
@@ -34,15 +34,6 @@ impl<O: Os> Log<O> {
         let found = recovery::recover(&os, dir, identity)?;
         let names = os.list(dir).map_err(LogError::io("list", dir))?;
         let was_started = names.iter().any(|name| name == recovery::STARTED_FILE);
-        if found.tail.is_none() && was_started {
-            let reason = "the log was begun once, but no started segment is left".to_owned();
-            return Err(LogError::Corrupt {
-                file: segment_path(dir, 1),
-                offset: 0,
-                index: LogIndex::ZERO,
-                reason,
-            });
-        }
         for name in names.iter().filter(|name| is_temporary(name)) {
             mark!(UnfinishedSegment);
             os.remove(&dir.join(name)).map_err(LogError::io("remove", dir.join(name)))?;
@@ -66,12 +57,12 @@ impl<O: Os> Log<O> {
         dir: &Path,
         identity: Identity,
         options: LogOptions,
-        found: Found,
+        found: Found<O::File>,
         tail: Tail,
     ) -> Result<(Self, Recovered), LogError> {
         let (prepared, unfinished) = take_prepared(&os, dir, &found)?;
         let path = segment_path(dir, tail.header.id);
-        let mut segment = map_cold(&os, &path)?;
+        let (mut segment, _) = map_cold(&os, &path)?;
         if let Some(cut) = &tail.cut {
             fill_with_zeros::<O>(&mut segment, cut).map_err(LogError::io("write", &path))?;
         }
@@ -109,7 +100,7 @@ impl<O: Os> Log<O> {
         dir: &Path,
         identity: Identity,
         options: LogOptions,
-        found: Found,
+        found: Found<O::File>,
     ) -> Result<(Self, Recovered), LogError> {
         let (mut prepared, unfinished) = take_prepared(&os, dir, &found)?;
         if !prepared.is_empty() {
@@ -119,10 +110,11 @@ impl<O: Os> Log<O> {
             let preparation = Preparation { os: os.clone(), dir: dir.to_owned(), header };
             prepared.push(preparation.run().map_err(LogError::io("prepare", segment_path(dir, 1)))?);
         }
-        let active = Active::fresh(prepared.remove(0));
+        let PreparedSegment { header, segment, file } = prepared.remove(0);
+        let active = Active::fresh(header, segment);
         let empty = (State::default(), Index::default());
         let mut log = Self::assemble(os, dir, identity, options, empty, active, prepared);
-        log.start_segment(0, 0)?;
+        log.start_segment(file, 0, 0)?;
         log.flush()?;
         let recovered = Recovered {
             hard_state: log.state.hard_state,
@@ -139,7 +131,7 @@ impl<O: Os> Log<O> {
         dir: &Path,
         identity: Identity,
         options: LogOptions,
-        (state, index): (State, Index),
+        (state, index): (State, Index<O::File>),
         active: Active<O>,
         prepared: Vec<PreparedSegment<O>>,
     ) -> Self {
@@ -154,6 +146,7 @@ impl<O: Os> Log<O> {
             prepared,
             preparing: false,
             disk_full: false,
+            unprepared: None,
             written: WriteSeq::ZERO,
             sealed_bytes: 0,
             poisoned: None,
@@ -167,29 +160,30 @@ impl<O: Os> Log<O> {
 fn take_prepared<O: Os>(
     os: &O,
     dir: &Path,
-    found: &Found,
+    found: &Found<O::File>,
 ) -> Result<(Vec<PreparedSegment<O>>, Option<Repair>), LogError> {
     let mut segments = Vec::new();
     let mut first_cut = None;
     for (header, cut) in &found.prepared {
         let path = segment_path(dir, header.id);
-        let mut segment = map_cold(os, &path)?;
+        let (mut segment, file) = map_cold(os, &path)?;
         if let Some(cut) = cut {
             fill_with_zeros::<O>(&mut segment, cut).map_err(LogError::io("write", &path))?;
             segment.flush().map_err(LogError::io("flush", &path))?;
             first_cut = first_cut.or(Some(cut.clone()));
         }
-        segments.push(PreparedSegment { header: *header, segment });
+        segments.push(PreparedSegment { header: *header, segment, file });
     }
     Ok((segments, first_cut))
 }
 
-/// Maps a segment after dropping its cached pages: reading it left large folios in the page cache, and the
-/// flush of a small record would write a whole folio.
-fn map_cold<O: Os>(os: &O, path: &Path) -> Result<O::Segment, LogError> {
+/// Opens a segment and maps it after dropping its cached pages: reading it left large folios in the page cache,
+/// and the flush of a small record would write a whole folio.
+fn map_cold<O: Os>(os: &O, path: &Path) -> Result<(O::Segment, O::File), LogError> {
     let file = os.open(path).map_err(LogError::io("open", path))?;
     file.sync_and_drop_cache().map_err(LogError::io("flush", path))?;
-    os.map(path).map_err(LogError::io("map", path))
+    let segment = os.map(path).map_err(LogError::io("map", path))?;
+    Ok((segment, file))
 }
 
 fn fill_with_zeros<O: Os>(segment: &mut O::Segment, cut: &Repair) -> std::io::Result<()> {

@@ -4,6 +4,7 @@ use lograft_mem_os::MemOs;
 use lograft_types::{EntryKind, NodeId};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rustix::io::Errno;
 
 use super::*;
 use crate::testing::{IDENTITY, SMALL, all, dir, entries, entry, hard_state, open, try_open, write};
@@ -295,6 +296,56 @@ fn pitfall_63_a_full_disk_is_an_error_when_a_segment_is_prepared_and_heals() {
     log.append(&entry(index + 2, 2, &[b'f'; 600])).unwrap();
     log.flush().unwrap();
     assert_eq!(reopened(&os.crash(1)).entries.len() as u64, index + 2);
+}
+
+#[test]
+fn pitfall_91_reading_and_rolling_take_no_file_descriptor() {
+    let os = MemOs::new();
+    let (mut log, _) = open(&os);
+    log.append_write(&write(1, None, entries(1..=300, 1))).unwrap();
+    log.flush().unwrap();
+    let os = os.crash(1);
+    let (mut log, recovered) = open(&os);
+    log.prepare_next().unwrap();
+    let (before, opens) = (log.active.header.id, os.counts().opens);
+    assert!(before > 2, "the log has rolled");
+    os.fail_opening(Some(Errno::MFILE.raw_os_error()));
+    let mut last = 300;
+    while log.active.header.id == before {
+        last += 1;
+        log.append(&entries(last..=last, 1)[0]).unwrap();
+    }
+    assert_eq!(all(&log, recovered.log_start), entries(1..=last, 1));
+    for index in [1, 150, last] {
+        let read = log.reader().read(LogIndex::new(index), LogIndex::new(index), 1).unwrap();
+        assert_eq!(read, entries(index..=index, 1));
+    }
+    assert_eq!(os.counts().opens, opens);
+}
+
+#[test]
+fn pitfall_91_only_a_full_disk_is_called_one() {
+    for (errno, is_full) in [
+        (Errno::NOSPC, true),
+        (Errno::DQUOT, true),
+        (Errno::MFILE, false),
+        (Errno::NFILE, false),
+        (Errno::NOMEM, false),
+        (Errno::IO, false),
+    ] {
+        let os = MemOs::new();
+        let (mut log, _) = open(&os);
+        os.fail_opening(Some(errno.raw_os_error()));
+        let error = log.prepare_next().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
+        assert_eq!(log.credit().disk_full, is_full, "{error}");
+        assert!(log.unprepared.as_ref().is_some_and(|reason| *reason == error.to_string()));
+        // What was promised is taken, and the preparation is tried again.
+        log.append(&entry(1, 1, &[b'e'; 200])).unwrap();
+        os.fail_opening(None);
+        log.prepare_next().unwrap();
+        assert!(!log.credit().disk_full && log.unprepared.is_none());
+    }
 }
 
 #[test]

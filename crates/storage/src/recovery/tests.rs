@@ -65,6 +65,24 @@ fn opened(os: &MemOs) -> Recovered {
 }
 
 #[test]
+fn each_segment_is_read_once() {
+    let os = two_segments(b'a');
+    let (mut log, _) = open(&os);
+    log.prepare_next().unwrap();
+    drop(log);
+    let read = |os: &MemOs| {
+        let before = os.counts().bytes_read;
+        recover(os, dir(), IDENTITY).unwrap();
+        os.counts().bytes_read - before
+    };
+    let sizes: u64 = (1..=3).map(|id| os.contents(&path(id)).unwrap().len() as u64).sum();
+    assert!((sizes..=sizes + 3 * HEAD_BYTES).contains(&read(&os)), "{} of {sizes}", read(&os));
+    // What an unfinished roll left is no reason to read it twice.
+    os.overwrite(&path(3), FIRST_RECORD, b"torn");
+    assert!((sizes..=sizes + 3 * HEAD_BYTES).contains(&read(&os)), "{} of {sizes}", read(&os));
+}
+
+#[test]
 fn the_end_of_a_segment_and_a_continuing_next_one() {
     let recovered = opened(&two_segments(b'a'));
     assert_eq!((recovered.entries.len(), recovered.repaired), (14, None));

@@ -98,6 +98,31 @@ fn a_failed_flush_is_reported_and_nothing_is_touched_any_more() {
     assert!(reports.try_iter().next().is_none(), "nothing more is reported");
 }
 
+#[test]
+fn what_a_halted_node_has_handed_over_is_not_touched_any_more() {
+    for at_work in [false, true] {
+        let os = MemOs::new();
+        let (thread, reports, gate) = spawn_gated(&os);
+        wait_for(&reports, |_| true);
+        if at_work {
+            thread.append(write(1, None, entries(1..=1, 1)));
+            gate.send(()).unwrap();
+            wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
+        }
+        let before = os.counts();
+        // The thread is held in a report: all of this waits.
+        for seq in 2..=20 {
+            thread.append(write(seq, None, entries(seq..=seq, 1)));
+        }
+        drop(thread);
+        drop(gate);
+        let rest: Vec<_> = std::iter::from_fn(|| reports.recv_timeout(PATIENCE).ok()).collect();
+        assert!(rest.is_empty(), "nothing more is reported: {rest:?}");
+        let after = os.counts();
+        assert_eq!((after.writes, after.flushes), (before.writes, before.flushes));
+    }
+}
+
 fn last_kind(os: &MemOs) -> RecordKind {
     let records = inspect::records(os.clone(), dir(), crate::testing::IDENTITY);
     records.map(|record| record.unwrap().kind).last().unwrap()
@@ -149,6 +174,30 @@ fn a_full_disk_is_reported_and_heals_by_itself() {
     os.set_free_bytes(1 << 20);
     let healed = wait_for(&reports, |report| !report.disk_full);
     assert!(healed.credit_bytes > full.credit_bytes && healed.log_size_bytes > full.log_size_bytes);
+    thread.shutdown();
+}
+
+#[test]
+fn pitfall_91_a_lack_of_descriptors_is_waited_out_and_is_no_full_disk() {
+    let os = MemOs::new();
+    let (log, _) = open(&os);
+    os.fail_opening(Some(rustix::io::Errno::MFILE.raw_os_error()));
+    let (sender, reports) = mpsc::channel();
+    let thread = LogThread::spawn(log, move |report| {
+        let _ = sender.send(report);
+    });
+    let first = wait_for(&reports, |report| report.persisted == WriteSeq::ZERO);
+    thread.append(write(1, None, entries(1..=5, 1)));
+    // The second report after an attempt comes with a retry.
+    let tried = os.counts().prepared;
+    let report = wait_for(&reports, |report| {
+        assert!(!report.disk_full);
+        report.persisted == WriteSeq::new(1) && os.counts().prepared > tried
+    });
+    assert!(report.failed.is_none() && report.credit_bytes < first.credit_bytes);
+    os.fail_opening(None);
+    let healed = wait_for(&reports, |report| report.credit_bytes > first.credit_bytes);
+    assert!(!healed.disk_full && healed.failed.is_none());
     thread.shutdown();
 }
 
