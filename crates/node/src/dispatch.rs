@@ -353,7 +353,12 @@ fn shut_down(waiter: &Waiter) -> RequestError {
         Stage::Proposed(_) | Stage::Forwarded(_) if !waiter.operation.is_read() => {
             RequestError::UnknownOutcome { reason: "the node is shutting down".to_owned() }
         }
-        _ => RequestError::ShuttingDown,
+        Stage::Parked
+        | Stage::Delayed
+        | Stage::Proposed(_)
+        | Stage::Forwarded(_)
+        | Stage::Confirming(_)
+        | Stage::Applying(_) => RequestError::ShuttingDown,
     }
 }
 
