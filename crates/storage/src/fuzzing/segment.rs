@@ -39,11 +39,16 @@ pub fn segment(bytes: &[u8]) -> &'static str {
 }
 
 /// What `lograft log` shows: it ends, and it ends with a problem exactly if the log cannot be opened
-/// unchanged.
+/// unchanged, or was never begun.
 fn inspect(os: &MemOs) {
     let problem = records(os.clone(), dir(), IDENTITY).find_map(Result::err);
     match (problem, try_open(&os.kill())) {
         (None, Ok((_, recovered))) => assert_eq!(recovered.repaired, None),
+        (Some(Problem::NoLog(_)), Ok((log, recovered))) => {
+            assert_eq!(recovered.repaired, None);
+            let nothing = (HardState::default(), EntryId::default(), LogIndex::ZERO);
+            assert_eq!((recovered.hard_state, recovered.log_start, log.last().index), nothing);
+        }
         (Some(Problem::Torn(shown)), Ok((_, recovered))) => assert_eq!(recovered.repaired, Some(shown)),
         (Some(Problem::Damaged(shown)), Err(error)) => assert_eq!(shown.to_string(), error.to_string()),
         (problem, opened) => panic!("shown: {problem:?}, opened: {:?}", opened.map(|(_, found)| found)),
