@@ -64,6 +64,7 @@ fn empty_report() -> LogReport {
         persisted: WriteSeq::ZERO,
         credit_bytes: 1 << 20,
         disk_full: false,
+        denials: 0,
         log_size_bytes: 0,
         failed: None,
     }

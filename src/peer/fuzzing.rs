@@ -28,6 +28,7 @@ const LIMITS: Limits = Limits {
     max_inflight_bytes: 800,
     max_stream_requests: 8,
     max_peer_message_bytes: 1024,
+    max_turn_bytes: 1024,
     entry_cache_bytes: 1024,
     min_segment_bytes: 1 << 16,
     max_segment_bytes: 1 << 20,

@@ -91,6 +91,7 @@ impl Server {
             persisted: WriteSeq::ZERO,
             credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
+            denials: space.denials,
             log_size_bytes: log.size_bytes(),
             failed: None,
         });

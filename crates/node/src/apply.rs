@@ -3,25 +3,30 @@
 use lograft_kv::Outcome;
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision, mark};
 
-use super::Node;
 use super::dispatch::refuse;
 use super::event::{Effects, ForwardResponse, HaltReason, Load};
 use super::request::{ClientResponse, Header, RequestError, ResponseBody};
 use super::waiting::Origin;
-
-/// How much is read back from the log at a time for the state machine: little, so that a turn stays short.
-const LOAD_BYTES: usize = 1 << 20;
+use super::{Node, cache};
 
 impl Node {
-    /// Applies the committed entries that are cached; asks for the rest.
+    /// Applies the committed entries that are cached, as many as fit into a turn; asks for those that are not.
     pub(super) fn apply_committed(&mut self, effects: &mut Effects) {
+        let mut left_bytes = self.limits.max_turn_bytes;
         while self.loading.is_none() && self.store.applied() < self.commit {
             let index = self.store.applied().next();
             let Some(entry) = self.cache.get(index).cloned() else {
-                effects.load = Some(Load { first: index, last: self.commit, max_bytes: LOAD_BYTES });
+                let max_bytes = self.limits.max_turn_bytes;
+                effects.load = Some(Load { first: index, last: self.commit, max_bytes });
                 self.loading = Some(index);
                 break;
             };
+            if left_bytes == 0 {
+                mark!(ApplyingPaused);
+                effects.unfinished = true;
+                break;
+            }
+            left_bytes = left_bytes.saturating_sub(cache::weight(&entry));
             if let Err(halt) = self.apply(&entry, effects) {
                 effects.halt = Some(halt);
                 return;

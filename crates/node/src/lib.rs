@@ -44,7 +44,8 @@ use lograft_storage::{LogReport, Recovered};
 use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
 
 use cache::EntryCache;
-use credit::LogCredit;
+use credit::{Admission, LogCredit};
+use dispatch::Forwarding;
 use waiting::Waiting;
 
 pub use event::{
@@ -100,6 +101,9 @@ pub struct Node {
     /// The first of the entries that are being read back from the log for the state machine, if any.
     loading: Option<LogIndex>,
     refused_messages: u64,
+    forwarding: Forwarding,
+    /// This node leads, or has not turned away yet what peers asked of it while it did.
+    led: bool,
 }
 
 /// The payloads that a step of the core may turn into entries.
@@ -133,6 +137,8 @@ impl Node {
             log_size_bytes: report.log_size_bytes,
             loading: None,
             refused_messages: 0,
+            forwarding: Forwarding::default(),
+            led: false,
         }
     }
 
@@ -149,6 +155,7 @@ impl Node {
         }
         self.dispatch(&mut effects);
         self.apply_committed(&mut effects);
+        effects.wanted_credit_bytes = self.credit.take_wish();
         effects
     }
 
@@ -264,18 +271,19 @@ impl Node {
 
     /// Cuts an append down to the entries that the credit covers. Entries that are in the log already need
     /// none. Returns whether any was cut off.
-    fn clip(&self, append: &mut AppendRequest) -> bool {
-        let mut free_bytes = self.credit.available_bytes();
-        let fitting = append.entries.iter().take_while(|entry| {
-            if self.holds(entry.id) {
-                return true;
+    fn clip(&mut self, append: &mut AppendRequest) -> bool {
+        let mut left_bytes = self.credit.available_bytes();
+        let mut fitting = 0;
+        for entry in &append.entries {
+            if !self.holds(entry.id) {
+                let cost = credit::cost(entry.kind, &entry.payload);
+                if self.credit.admit(cost, left_bytes) != Admission::Now {
+                    break;
+                }
+                left_bytes -= cost;
             }
-            let cost = credit::cost(entry.kind, &entry.payload);
-            let fits = cost <= free_bytes;
-            free_bytes = free_bytes.saturating_sub(cost);
-            fits
-        });
-        let fitting = fitting.count();
+            fitting += 1;
+        }
         let clipped = fitting < append.entries.len();
         append.entries.truncate(fitting);
         clipped

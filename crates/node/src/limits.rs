@@ -59,6 +59,10 @@ pub struct Limits {
     /// 16 MiB, or more where the largest key and value need it: it must hold any one entry, and any batch within
     /// `max_append_bytes` and `max_append_entries`. A receiver would refuse a larger one each time it is sent.
     pub max_peer_message_bytes: usize,
+    /// How many bytes of entries the node applies in one turn, or reads back from its log for that.
+    ///
+    /// 1 MiB: a few milliseconds, so that heartbeats do not wait for a node that catches up.
+    pub max_turn_bytes: usize,
     /// How many bytes of recent entries stay in memory, for peers and for the state machine.
     ///
     /// 16 MiB: twice what may be in flight to a peer, so a peer that keeps up never makes the leader read its disk.
@@ -84,6 +88,7 @@ impl Default for Limits {
             max_inflight_bytes: 8 * MIB,
             max_stream_requests: 1024,
             max_peer_message_bytes: 16 * MIB,
+            max_turn_bytes: MIB,
             entry_cache_bytes: 16 * MIB,
         }
     }

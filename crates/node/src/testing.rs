@@ -26,6 +26,8 @@ pub(super) struct Bench {
     pub(super) forwards: Vec<Forward>,
     pub(super) writes: Vec<LogWrite>,
     pub(super) load: Option<Load>,
+    pub(super) wanted_credit_bytes: Option<u64>,
+    pub(super) unfinished: bool,
     pub(super) halt: Option<HaltReason>,
 }
 
@@ -51,6 +53,7 @@ impl Bench {
             persisted: WriteSeq::ZERO,
             credit_bytes: PLENTY,
             disk_full: false,
+            denials: 0,
             log_size_bytes: 0,
             failed: None,
         };
@@ -66,6 +69,8 @@ impl Bench {
             forwards: Vec::new(),
             writes: Vec::new(),
             load: None,
+            wanted_credit_bytes: None,
+            unfinished: false,
             halt: None,
         }
     }
@@ -79,6 +84,8 @@ impl Bench {
         self.forwards.extend(effects.forwards);
         self.writes.extend(effects.writes);
         self.load = effects.load.or(self.load);
+        self.wanted_credit_bytes = effects.wanted_credit_bytes.or(self.wanted_credit_bytes);
+        self.unfinished = effects.unfinished;
         self.halt = effects.halt.or(self.halt.take());
     }
 

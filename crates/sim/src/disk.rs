@@ -119,6 +119,11 @@ impl Disk {
         }
     }
 
+    /// An entry waits that takes this many bytes. The next flush prepares a segment for it.
+    pub(super) fn want_credit(&mut self, bytes: u64) {
+        self.log_mut().want_credit(bytes);
+    }
+
     /// The node is idle or stops: writes a sync marker that proves the tail.
     pub(super) fn write_sync_marker(&mut self) -> LogReport {
         match self.log_mut().write_sync_marker() {
@@ -139,6 +144,7 @@ impl Disk {
             persisted: self.persisted,
             credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
+            denials: space.denials,
             log_size_bytes: log.size_bytes(),
             failed,
         }

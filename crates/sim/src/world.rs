@@ -346,6 +346,12 @@ impl<'t> World<'t> {
     fn post(&mut self, at: usize, event: Event) {
         let machine = &mut self.machines[at];
         machine.mailbox.push(event);
+        self.plan_turn(at);
+    }
+
+    /// The node takes a turn soon.
+    fn plan_turn(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
         if !machine.turn_planned {
             machine.turn_planned = true;
             let (life, paused_us) = (machine.life, machine.paused_until_us.saturating_sub(self.now_us));
@@ -471,7 +477,11 @@ impl<'t> World<'t> {
             name: format!("n{}", at + 1),
             client_urls: Vec::new(),
             members: members.collect(),
-            limits: Limits { entry_cache_bytes: scenario.entry_cache_bytes, ..Limits::default() },
+            limits: Limits {
+                entry_cache_bytes: scenario.entry_cache_bytes,
+                max_turn_bytes: scenario.max_append_bytes,
+                ..Limits::default()
+            },
             raft,
             tick_ms: TICK_MS,
             seed: self.timing.seed(),

@@ -73,15 +73,20 @@ marks! {
     WriteExpired: "a write times out while it is in the log: its outcome is unknown",
     ForwardLost: "a forwarded write is lost with its link: its outcome is unknown",
     AskedAgain: "a request that the leader did not accept is sent again",
+    LeaderAsked: "a leader that takes nothing is asked with one write a tick",
     LogFull: "a write is refused because the disk is full",
+    ApplyingPaused: "applying entries goes on in another turn",
     EntriesLoaded: "committed entries are read back from the log to be applied",
     AppendClipped: "an append is cut down to the credit that the log has",
+    CreditWanted: "an entry takes more than all of the credit, so a larger segment is wanted",
+    CreditDenied: "an entry takes more than all of the credit, and the disk has no space for a larger segment",
     // The disk.
     TornTail: "a torn write is cut from the end of the log",
     RollEnded: "a crash came after the end of a segment and before the start of the next one",
     RollStarted: "a crash came while the first record of the next segment was written",
     UnfinishedSegment: "a crash left a partly prepared segment",
     SegmentRolled: "the log rolls over to its next segment",
+    SegmentEnlarged: "a segment of more than the usual size is prepared",
     StartNotSynced: "a crash came before the log's first segment was started",
 }
 

@@ -44,6 +44,25 @@ fn what_is_no_longer_in_memory_is_read_back_from_the_log() {
 }
 
 #[test]
+fn a_turn_applies_only_so_much_and_asks_for_another() {
+    let limits = Limits { max_turn_bytes: 300, ..Limits::default() };
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered(0, &[]), limits);
+    let entries: Vec<_> = (1..=9).map(|index| entry(1, index, payload("k", &index.to_string()))).collect();
+    bench.peer(N2, append(N2, 1, (0, 0), entries, 9));
+    let mut turns = 1;
+    let mut applied = bench.node.applied();
+    assert!(applied > LogIndex::ZERO);
+    while bench.unfinished {
+        bench.turn([]);
+        assert!(bench.node.applied() > applied, "each turn applies something");
+        applied = bench.node.applied();
+        turns += 1;
+    }
+    assert_eq!(applied, LogIndex::new(9));
+    assert!((3..9).contains(&turns), "{turns} turns");
+}
+
+#[test]
 fn committed_entries_that_cannot_be_read_back_stop_the_node() {
     let recovered = recovered(1, &[entry(1, 1, payload("k", "v"))]);
     let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());

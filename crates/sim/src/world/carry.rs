@@ -26,6 +26,10 @@ impl World<'_> {
                 return Ok(());
             }
         }
+        if let Some(bytes) = effects.wanted_credit_bytes {
+            self.machines[at].disk.want_credit(bytes);
+            self.plan_flush(at);
+        }
         self.check_turn(at)?;
         for (to, message) in effects.messages {
             self.checks.message_leaves(&message, self.leaving(at, term_before))?;
@@ -55,6 +59,9 @@ impl World<'_> {
             let life = self.machines[at].life;
             let in_us = self.timing.below(2_000);
             self.plan(in_us, Happening::Load { at, life, load });
+        }
+        if effects.unfinished {
+            self.plan_turn(at);
         }
         Ok(())
     }
