@@ -206,6 +206,6 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "BYTES",
         kind: Kind::Number,
         default: Some("64MiB"),
-        help: "The largest segment of the log, a power of two (128KiB to 1GiB); the disk needs room for three",
+        help: "Where the log's segments stop doubling, a power of two (128KiB to 1GiB); the disk needs room for three. A larger entry gets a larger segment",
     },
 ];

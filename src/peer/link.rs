@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lograft_node::limits::Limits;
+use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
 use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
 use lograft_raft::{AppendEntries, RequestVote};
 use lograft_storage::{LogReader, RealOs};
@@ -55,8 +55,6 @@ pub struct Link {
     pub reader: LogReader<RealOs>,
     /// What this node says about itself.
     pub handshake: Handshake,
-    /// The node's limits.
-    pub limits: Limits,
     /// How long a peer may be silent before it is considered dead.
     pub silence: Duration,
 }
@@ -119,8 +117,8 @@ impl Link {
             .connect()
             .await?;
         let mut client = RaftClient::new(channel)
-            .max_decoding_message_size(self.limits.max_peer_message_bytes)
-            .max_encoding_message_size(self.limits.max_peer_message_bytes);
+            .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let mut hello = Request::new(self.handshake());
         hello.set_timeout(self.silence.max(CONNECT_TIMEOUT));
         let answer = client.handshake(hello).await?.into_inner();

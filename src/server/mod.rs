@@ -22,6 +22,7 @@ use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
 use crate::peer::{Handshake, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
 use lograft_node::NodeConfig;
+use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
 use lograft_raft as raft;
 use lograft_storage::{
     Directory, DirectoryError, FORMAT_VERSION, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs,
@@ -117,7 +118,7 @@ impl Server {
             ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
         }
         let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone());
-        let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
+        let raft = RaftServer::new(raft).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let routes = peer_router(handle.clone(), raft);
         for listener in peers {
             ports.spawn(serve(listener, routes.clone(), PEER_GRACE, stopped(stopping.clone())));
@@ -131,7 +132,6 @@ impl Server {
                 outbox,
                 reader: reader.clone(),
                 handshake: handshake.clone(),
-                limits: config.limits,
                 silence: Duration::from_millis(config.timings.election_timeout_ms),
             };
             links.spawn(link.run());

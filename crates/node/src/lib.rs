@@ -245,7 +245,7 @@ impl Node {
         request: PeerRequest,
         effects: &mut Effects,
     ) {
-        let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from, &self.limits));
+        let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from));
         if let Err(refusal) = fits {
             self.refused_messages += 1;
             effects.peer_responses.push(PeerResponse { reply_to, result: Err(refusal) });

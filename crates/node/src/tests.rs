@@ -365,6 +365,16 @@ fn a_follower_asks_its_log_for_a_segment_that_the_leaders_entry_needs() {
 }
 
 #[test]
+fn pitfall_93_a_leaders_entry_may_be_larger_than_what_clients_of_this_node_may_send() {
+    let limits = Limits { max_key_bytes: 4, max_value_bytes: 4, ..Limits::default() };
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered(0, &[]), limits);
+    bench.room(16 << 20, false);
+    let entry = entry(1, 1, payload("longer", &"x".repeat(3 << 20)));
+    assert_eq!(bench.peer(N2, append(N2, 1, (0, 0), vec![entry.clone()], 0)), None);
+    assert_eq!(bench.node.raft().last(), entry.id);
+}
+
+#[test]
 fn a_leader_that_takes_nothing_is_asked_with_one_write_a_tick() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
