@@ -35,7 +35,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use lograft_kv::Store;
 use lograft_raft as raft;
@@ -101,6 +101,8 @@ pub struct Node {
     /// The first of the entries that are being read back from the log for the state machine, if any.
     loading: Option<LogIndex>,
     refused_messages: u64,
+    /// How often each member had lost what it had acknowledged to this node.
+    losses: BTreeMap<NodeId, u64>,
     forwarding: Forwarding,
     /// This node leads, or has not turned away yet what peers asked of it while it did.
     led: bool,
@@ -137,6 +139,7 @@ impl Node {
             log_size_bytes: report.log_size_bytes,
             loading: None,
             refused_messages: 0,
+            losses: BTreeMap::new(),
             forwarding: Forwarding::default(),
             led: false,
         }
@@ -310,6 +313,9 @@ impl Node {
         for outcome in stepped.reads {
             self.on_read_outcome(outcome, effects);
         }
+        if let Some(loss) = stepped.loss {
+            self.on_loss(loss);
+        }
         if stepped.changed {
             self.tell_role();
         }
@@ -362,6 +368,18 @@ impl Node {
                 effects.peer_responses.push(PeerResponse { reply_to, result: Ok((to, response)) });
             }
         }
+    }
+
+    fn on_loss(&mut self, loss: raft::Loss) {
+        *self.losses.entry(loss.peer).or_default() += 1;
+        warn!(
+            node = %self.name,
+            member = self.name_of(loss.peer),
+            acknowledged = %loss.acknowledged,
+            kept = %loss.kept,
+            "this member has lost entries that it had acknowledged as durable: is its disk broken, or was its data \
+             directory restored or emptied? It is sent the entries again"
+        );
     }
 
     fn tell_role(&self) {

@@ -196,6 +196,12 @@ impl Bench {
         self.respond_matched(from, &request, request.prev.index);
     }
 
+    /// A peer's log lacks what the last request follows; `conflict` is its own entry.
+    pub(super) fn conflict(&mut self, from: NodeId, conflict: EntryId) {
+        let request = self.last_request(from, |_| true);
+        self.respond_to(from, &request, AppendResult::Conflict { conflict });
+    }
+
     fn last_request(&self, to: NodeId, wanted: impl Fn(&PeerMessage) -> bool) -> raft::AppendEntries {
         let last_request = self.messages.iter().rev().find_map(|(sent_to, message)| match message {
             PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request)
@@ -209,11 +215,15 @@ impl Bench {
     }
 
     fn respond_matched(&mut self, from: NodeId, request: &raft::AppendEntries, match_index: LogIndex) {
+        self.respond_to(from, request, AppendResult::Matched { match_index });
+    }
+
+    fn respond_to(&mut self, from: NodeId, request: &raft::AppendEntries, result: AppendResult) {
         let response = Response::AppendEntries(AppendEntriesResponse {
             term: request.term,
             request_id: request.request_id,
             read_round: request.read_round,
-            result: AppendResult::Matched { match_index },
+            result,
         });
         self.respond(from, response);
     }

@@ -375,6 +375,25 @@ fn pitfall_93_a_leaders_entry_may_be_larger_than_what_clients_of_this_node_may_s
 }
 
 #[test]
+fn pitfall_97_a_member_that_lost_what_it_had_acknowledged_is_counted_in_the_status() {
+    let mut bench = of_three();
+    bench.elect();
+    let losses =
+        |bench: &Bench| bench.node.status().members.iter().map(|member| member.losses).collect::<Vec<_>>();
+    assert_eq!(losses(&bench), [0, 0, 0]);
+    // n2 comes back with an empty log.
+    bench.turn([Event::LinkLost { to: N2 }]);
+    bench.ticks(20);
+    bench.conflict(N2, EntryId::ORIGIN);
+    assert_eq!(losses(&bench), [0, 1, 0]);
+    bench.acknowledge_everything(N2);
+    let write = bench.ask(set("a", "1"));
+    bench.persist();
+    bench.acknowledge_everything(N2);
+    assert_eq!(bench.applied(write), Some(Revision::new(2)), "it takes part again");
+}
+
+#[test]
 fn a_leader_that_takes_nothing_is_asked_with_one_write_a_tick() {
     let mut bench = of_three();
     bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));

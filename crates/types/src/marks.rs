@@ -62,6 +62,7 @@ marks! {
     StaleAck: "a response to a request sent before the last probe is ignored",
     DurableAckWaits: "an acknowledgement waits for the flush of an entry that an earlier append brought",
     Unanswered: "nothing sent to a peer is answered for an election timeout: probe again",
+    AcknowledgedLost: "a follower has lost entries that it had acknowledged to its leader",
     BusyFollower: "a follower has no credit for entries",
     PromiseBroken: "a promise that waited for the disk becomes a refusal, because the term has moved on",
     RequestDropped: "a request that waited for the disk is never sent, because the term has moved on",
