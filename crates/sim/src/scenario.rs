@@ -114,6 +114,10 @@ pub struct Scenario {
     pub message_us: u64,
     /// The longest delay until a node takes its turn.
     pub turn_us: u64,
+    /// The longest ordinary delay until the log appends what its node has handed in.
+    pub append_us: u64,
+    /// The share of appends that the log begins much later: as late as two elections.
+    pub long_append_percent: u64,
     /// The longest duration of a flush.
     pub flush_us: u64,
     /// The longest delay until a node learns that a flush has ended.
@@ -175,6 +179,8 @@ impl Scenario {
             bit_flip_percent: 10,
             message_us: 1_500,
             turn_us: 300,
+            append_us: 200,
+            long_append_percent: 1,
             flush_us: 3_000,
             report_us: 500,
             request_gap_us: 8_000,
@@ -212,6 +218,7 @@ impl Scenario {
             downtime_us: chance.pick(&[1_000, 150_000]),
             max_append_entries: chance.pick(&[1, 64]),
             message_us: chance.pick(&[1_500, 10_000]),
+            append_us: chance.pick(&[0, 200, 10_000]),
             report_us: chance.pick(&[0, 500, 60_000]),
             bit_flip_percent: 0,
             ..Self::uniform(seed)
@@ -245,6 +252,8 @@ impl Scenario {
             bit_flip_percent: chance.pick(&[0, 10, 50]),
             message_us: chance.pick(&[200, 1_500, 10_000, 30_000]),
             turn_us: chance.pick(&[0, 300, 5_000]),
+            append_us: chance.pick(&[0, 200, 3_000, 30_000]),
+            long_append_percent: chance.pick(&[0, 0, 2, 10]),
             flush_us: chance.pick(&[200, 3_000, 30_000]),
             report_us: chance.pick(&[0, 500, 20_000, 60_000]),
             request_gap_us: chance.pick(&[5_000, 10_000, 40_000]),

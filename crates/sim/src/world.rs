@@ -40,6 +40,11 @@ enum Happening {
         at: usize,
         life: u64,
     },
+    /// A log appends what its node has handed in.
+    Append {
+        at: usize,
+        life: u64,
+    },
     Flush {
         at: usize,
         life: u64,
@@ -97,6 +102,15 @@ enum Happening {
     },
 }
 
+/// When a log appends what its node has handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Append {
+    /// An event is planned.
+    Planned,
+    /// The log is busy with a flush.
+    AfterFlush,
+}
+
 /// A node's machine, which outlives the node's lives.
 #[derive(Debug)]
 struct Machine {
@@ -108,6 +122,8 @@ struct Machine {
     node: Option<Node>,
     mailbox: Vec<Event>,
     turn_planned: bool,
+    /// When the log appends what waits.
+    append: Option<Append>,
     flush_planned: bool,
     paused_until_us: u64,
     disk_is_slow: bool,
@@ -179,6 +195,7 @@ impl<'t> World<'t> {
                 node: None,
                 mailbox: Vec::new(),
                 turn_planned: false,
+                append: None,
                 flush_planned: false,
                 paused_until_us: 0,
                 disk_is_slow: false,
@@ -272,9 +289,12 @@ impl<'t> World<'t> {
         match happening {
             Happening::Tick { at, life } if self.lives(at, life) => self.tick(at),
             Happening::Turn { at, life } if self.lives(at, life) => self.turn(at)?,
+            Happening::Append { at, life } if self.lives(at, life) => {
+                self.append(at)?;
+            }
             Happening::Flush { at, life } if self.lives(at, life) => self.flush(at)?,
             Happening::Report { at, life, report, last } if self.lives(at, life) => {
-                if !self.machines[at].disk.written().holds(last) {
+                if !self.machines[at].disk.handed_in().holds(last) {
                     mark!(LateFlush);
                 }
                 self.post(at, Event::Log(report));
@@ -295,6 +315,7 @@ impl<'t> World<'t> {
             // The event belonged to a life that is over.
             Happening::Tick { .. }
             | Happening::Turn { .. }
+            | Happening::Append { .. }
             | Happening::Flush { .. }
             | Happening::Report { .. }
             | Happening::Load { .. }
@@ -421,6 +442,9 @@ impl<'t> World<'t> {
             return self.turn(at);
         }
         self.report_later(at, report);
+        if self.machines[at].append == Some(Append::AfterFlush) {
+            self.append(at)?;
+        }
         Ok(())
     }
 

@@ -201,6 +201,9 @@ impl World<'_> {
         for (token, result) in last.forward_responses {
             self.respond_to_forward(at, token, result)?;
         }
+        if !self.append(at)? {
+            return Ok(());
+        }
         let failed = self.machines[at].disk.write_sync_marker().failed;
         let machine = &self.machines[at];
         let may_fail = machine.disk_is_full || machine.flush_will_fail || machine.disk_stops;
@@ -238,6 +241,7 @@ impl World<'_> {
         machine.life += 1;
         machine.mailbox.clear();
         machine.turn_planned = false;
+        machine.append = None;
         machine.flush_planned = false;
         machine.paused_until_us = 0;
         machine.report_at_us = 0;

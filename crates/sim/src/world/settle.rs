@@ -102,7 +102,7 @@ impl World<'_> {
             if node.applied() != last.index || node.raft().last() != last {
                 return Some(format!("n{} has applied {} of {last}", at + 1, node.applied()));
             }
-            if machine.flush_planned || node.status().disk_full {
+            if machine.append.is_some() || machine.flush_planned || node.status().disk_full {
                 return Some(format!("n{}: its disk is busy or full", at + 1));
             }
             if let Some(what) = self.busy(node) {
