@@ -78,11 +78,6 @@ impl Disk {
         &self.handed_in
     }
 
-    /// Whether the log has appended everything that the node has handed in.
-    pub(super) fn is_current(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// The node hands a write in.
     pub(super) fn hand_in(&mut self, write: LogWrite) {
         self.handed_in.take_write(&write);

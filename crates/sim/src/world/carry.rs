@@ -4,7 +4,7 @@ use lograft_node::{
     AppendRequest, ClientResponse, ClientToken, Effects, Envelope, Event, ForwardFailure, ForwardResponse,
     ForwardToken, Payloads, PeerMessage, PeerRequest, PeerResponse, RequestError,
 };
-use lograft_raft::AppendEntries;
+use lograft_raft::{AppendEntries, Response};
 use lograft_storage::LogError;
 use lograft_types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term, mark};
 
@@ -13,6 +13,9 @@ use crate::checks::{Checks, Leaving};
 use crate::network::{Asker, Body, Packet};
 use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
+
+/// How many grants are kept, to arrive once more at the end.
+const GRANTS_KEPT: usize = 30;
 
 impl World<'_> {
     /// Carries out the effects of a turn that began in `term_before`.
@@ -278,6 +281,14 @@ impl World<'_> {
         ensure!(place_of(to) == exchange.asker, "a response for {to}, but n{} asked", exchange.asker + 1);
         Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
         let envelope = Envelope::between(self.machines[at].identity, to);
+        if let Response::RequestVote(vote) = response
+            && vote.granted
+        {
+            self.grants.push_back((exchange.asker, envelope, vote));
+            if self.grants.len() > GRANTS_KEPT {
+                self.grants.pop_front();
+            }
+        }
         self.send(Packet { from: at, to: exchange.asker, body: Body::Response { envelope, response } });
         Ok(())
     }
