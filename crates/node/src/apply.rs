@@ -16,8 +16,10 @@ impl Node {
         while self.loading.is_none() && self.store.applied() < self.commit {
             let index = self.store.applied().next();
             let Some(entry) = self.cache.get(index).cloned() else {
+                // The log may not have appended more yet: there, it may still hold what was replaced.
+                let last = self.commit.min(self.raft.persisted_index());
                 let max_bytes = self.limits.max_turn_bytes;
-                effects.load = Some(Load { first: index, last: self.commit, max_bytes });
+                effects.load = Some(Load { first: index, last, max_bytes });
                 self.loading = Some(index);
                 break;
             };

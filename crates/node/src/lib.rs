@@ -260,6 +260,9 @@ impl Node {
                 let clipped = self.clip(&mut append);
                 if clipped {
                     mark!(AppendClipped);
+                    if append.prev.index.plus(append.entries.len() as u64) < self.raft.last().index {
+                        mark!(ClippedWhileReplacing);
+                    }
                 }
                 let request = raft::Request::AppendEntries(append.for_core(clipped));
                 let input = Input::Request { from, reply_to, request };

@@ -79,6 +79,11 @@ impl Clients {
         self.waiting.len()
     }
 
+    /// Whether a read waits for a response.
+    pub(super) fn a_read_waits(&self) -> bool {
+        self.waiting.values().any(|asked| !matches!(asked.request, ClientRequest::Write(_)))
+    }
+
     /// Whether this request waits for a response.
     pub(super) fn waits(&self, token: ClientToken) -> bool {
         self.waiting.contains_key(&token)

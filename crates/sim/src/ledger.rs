@@ -98,6 +98,12 @@ impl Image {
         }
     }
 
+    /// Applies a write.
+    pub(super) fn take_write(&mut self, write: &LogWrite) {
+        self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        write.entries.iter().for_each(|entry| self.put(entry));
+    }
+
     fn take_all(&mut self, written: &Written) {
         self.take(written, |_| false);
     }

@@ -78,9 +78,12 @@ marks! {
     LogFull: "a write is refused because the disk is full",
     ApplyingPaused: "applying entries goes on in another turn",
     EntriesLoaded: "committed entries are read back from the log to be applied",
+    AppliedBeforeCopied: "an entry is applied that the log has not appended yet",
+    DepartedEarly: "entries for a peer are not in the log yet when their message leaves",
     AppendClipped: "an append is cut down to the credit that the log has",
     CreditWanted: "an entry takes more than all of the credit, so a larger segment is wanted",
     CreditDenied: "an entry takes more than all of the credit, and the disk has no space for a larger segment",
+    ClippedWhileReplacing: "the credit covers only a part of the entries that replace others",
     // The disk.
     TornTail: "a torn write is cut from the end of the log",
     RollEnded: "a crash came after the end of a segment and before the start of the next one",

@@ -63,6 +63,21 @@ fn a_turn_applies_only_so_much_and_asks_for_another() {
 }
 
 #[test]
+fn the_log_is_asked_for_nothing_that_it_may_not_have_appended_yet() {
+    let stored: Vec<_> = (1..=3).map(|index| entry(1, index, payload("k", &index.to_string()))).collect();
+    let recovered = recovered(1, &stored);
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());
+    // Entry 3 is replaced and committed by the others, but the log still holds the old one.
+    let others = entry(2, 3, payload("k", "another"));
+    bench.peer(N2, append(N2, 2, (1, 2), vec![others], 3));
+    let load = bench.load.expect("the first entries are asked for");
+    assert_eq!((load.first, load.last), (LogIndex::new(1), LogIndex::new(2)));
+    bench.turn([Event::Loaded { entries: Ok(stored[..2].to_vec()) }]);
+    assert_eq!(bench.halt, None);
+    assert_eq!(bench.node.store().get(b"k").expect("applied").value, "another");
+}
+
+#[test]
 fn committed_entries_that_cannot_be_read_back_stop_the_node() {
     let recovered = recovered(1, &[entry(1, 1, payload("k", "v"))]);
     let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());
