@@ -13,7 +13,7 @@ use std::path::Path;
 use lograft_mem_os::MemOs;
 use lograft_os::Os as _;
 use lograft_storage::{Log, LogError, LogOptions, LogReport, Recovered};
-use lograft_types::{Identity, LogWrite, WriteSeq};
+use lograft_types::{EntryId, Identity, LogWrite, WriteSeq};
 
 use super::chance::Chance;
 use super::ledger::{Image, Ledger};
@@ -237,6 +237,17 @@ impl Disk {
 
     pub(super) fn fail_next_flush(&self) {
         self.os.fail_next_flush();
+    }
+
+    /// The node is down. The disk goes back to a log without entries, and keeps the term and the vote.
+    pub(super) fn forget_entries(&mut self) -> Result<(), Violation> {
+        self.open()?;
+        let log = self.log_mut();
+        let forgotten = log.reset(EntryId::ORIGIN).and_then(|()| log.write_sync_marker());
+        forgotten.map_err(|error| Violation::new(format!("the entries cannot be dropped: {error}")))?;
+        self.ledger.recovered(self.ledger.durable().without_entries());
+        self.log = None;
+        Ok(())
     }
 
     /// Sets the free space of the disk.

@@ -43,6 +43,11 @@ impl Image {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
+    /// The same term and vote, and no entries.
+    pub(super) fn without_entries(&self) -> Self {
+        Self { hard_state: self.hard_state, ..Self::default() }
+    }
+
     /// Whether the log holds this entry, or starts right after it.
     pub(super) fn holds(&self, id: EntryId) -> bool {
         id == self.log_start || self.entry(id.index).is_some_and(|entry| entry.id == id)

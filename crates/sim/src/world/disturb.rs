@@ -12,7 +12,7 @@ use lograft_node::{ClientRequest, ClientToken, Consistency, Event, ListRequest, 
 use lograft_raft::{Raft, Response, RoleName};
 use lograft_types::{LogIndex, Term};
 
-use super::faults::MUCH;
+use super::faults::{Fall, MUCH};
 use super::settle::PATIENCE;
 use super::{Machine, PATIENT_MS, World, id_of};
 use crate::scenario::ELECTION_US;
@@ -40,11 +40,12 @@ impl World<'_> {
         if self.mischief.percent(50) {
             self.break_streams(leader)?;
         }
-        match self.mischief.below(5) {
+        match self.mischief.below(6) {
             0 => self.pause_a_follower(leader)?,
             1 => self.cut_off_a_minority(leader)?,
             2 if nodes > 2 => self.cut_off_the_leader(leader)?,
             3 if nodes > 2 => self.fill_a_follower(leader)?,
+            4 if nodes > 2 => self.let_a_follower_forget(leader)?,
             _ => self.cut_into_minorities(leader)?,
         }
         self.network.heal();
@@ -114,6 +115,22 @@ impl World<'_> {
             "{due} is durable on a majority, but the leader's commit index stays at {commit}"
         );
         self.free_disk(full);
+        Ok(())
+    }
+
+    /// A follower comes back with its term and vote, and without its entries. All others have them, so nothing is lost;
+    /// the leader notices and sends them again.
+    fn let_a_follower_forget(&mut self, leader: usize) -> Result<(), Violation> {
+        let follower = self.followers_of(leader)[0];
+        self.fall(follower, Fall::Kill);
+        self.machines[follower].disk.forget_entries()?;
+        self.start(follower)?;
+        self.nothing_changes(leader, 2 * ELECTION_US)?;
+        let status = self.machines[leader].node.as_ref().map(Node::status);
+        let members = status.map(|status| status.members).unwrap_or_default();
+        let losses =
+            members.iter().find(|member| member.id == id_of(follower)).map_or(0, |member| member.losses);
+        ensure!(losses > 0, "n{} has lost what it had acknowledged, and nobody noticed", follower + 1);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub(super) const MUCH: u64 = 100;
 
 /// How a node goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fall {
+pub(super) enum Fall {
     PowerCut,
     Kill,
 }
@@ -316,7 +316,7 @@ impl World<'_> {
         }
     }
 
-    fn fall(&mut self, at: usize, fall: Fall) {
+    pub(super) fn fall(&mut self, at: usize, fall: Fall) {
         self.note(|| format!("n{} falls: {fall:?}", at + 1));
         let seed = self.mischief.seed();
         self.falls += 1;
