@@ -9,6 +9,11 @@ use super::request::{ClientResponse, Header, RequestError, ResponseBody};
 use super::waiting::Origin;
 use super::{Node, cache};
 
+/// The most keys that one turn lists, but for the last List.
+///
+/// 100,000: some ten milliseconds, so that heartbeats do not wait for clients that list everything.
+const MAX_TURN_KEYS: usize = 100_000;
+
 impl Node {
     /// Applies the committed entries that are cached, as many as fit into a turn; asks for those that are not.
     pub(super) fn apply_committed(&mut self, effects: &mut Effects) {
@@ -34,8 +39,19 @@ impl Node {
                 return;
             }
         }
-        for waiter in self.waiting.take_applied(self.store.applied()) {
-            self.answer_read(waiter, effects);
+        self.answer_reads(effects);
+    }
+
+    /// Answers the reads for which the map is fresh enough, as many as fit into a turn.
+    fn answer_reads(&mut self, effects: &mut Effects) {
+        let mut left_keys = MAX_TURN_KEYS;
+        while let Some(waiter) = self.waiting.next_applied(self.store.applied()) {
+            if left_keys == 0 {
+                effects.unfinished = true;
+                return;
+            }
+            let keys = self.answer_read(waiter, effects);
+            left_keys = left_keys.saturating_sub(keys);
         }
     }
 

@@ -83,6 +83,10 @@ impl Node {
         };
         match consistency {
             Consistency::Linearizable => self.waiting.park(Operation::Read { read, token }, timeout_ms),
+            // A List may take a while: not all of them are served in one turn.
+            Consistency::Serializable if matches!(read, Read::List(_)) => {
+                self.waiting.read_soon(Operation::Read { read, token }, timeout_ms);
+            }
             Consistency::Serializable => {
                 effects.client_responses.push((token, Ok(self.read(&read))));
             }
@@ -295,13 +299,19 @@ impl Node {
         }
     }
 
-    /// The map is fresh enough for this read.
-    pub(super) fn answer_read(&mut self, waiter: WaiterId, effects: &mut Effects) {
-        let Some(waiter) = self.waiting.finish(waiter) else { return };
+    /// The map is fresh enough for this read. Returns how many keys it has listed.
+    pub(super) fn answer_read(&mut self, waiter: WaiterId, effects: &mut Effects) -> usize {
+        let Some(waiter) = self.waiting.finish(waiter) else { return 0 };
         let Operation::Read { read, token } = &waiter.operation else {
             unreachable!("only reads of this node's map wait for an index to be applied")
         };
-        effects.client_responses.push((*token, Ok(self.read(read))));
+        let response = self.read(read);
+        let keys = match &response.body {
+            ResponseBody::Listed(page) => page.items.len(),
+            ResponseBody::Got(_) | ResponseBody::Applied(_) | ResponseBody::Reached => 0,
+        };
+        effects.client_responses.push((*token, Ok(response)));
+        keys
     }
 
     fn read(&self, read: &Read) -> ClientResponse {

@@ -151,12 +151,24 @@ impl Waiting {
 
     /// Adds a request; it is parked until the end of the turn.
     pub(super) fn park(&mut self, operation: Operation, timeout_ms: u64) {
+        let id = self.insert(operation, Stage::Parked, timeout_ms);
+        let is_read = self.requests[&id].operation.is_read();
+        self.parked(is_read).insert(id);
+    }
+
+    /// Adds a read that any state of the map can serve; it is served at the end of the turn.
+    pub(super) fn read_soon(&mut self, operation: Operation, timeout_ms: u64) {
+        let id = self.insert(operation, Stage::Applying(LogIndex::ZERO), timeout_ms);
+        self.applying.entry(LogIndex::ZERO).or_default().insert(id);
+    }
+
+    fn insert(&mut self, operation: Operation, stage: Stage, timeout_ms: u64) -> WaiterId {
         let id = WaiterId(self.next_waiter);
         self.next_waiter += 1;
         let deadline_tick = self.clock.now + timeout_ms.div_ceil(self.clock.tick_ms).max(1);
-        self.parked(operation.is_read()).insert(id);
-        self.requests.insert(id, Waiter { operation, stage: Stage::Parked, timeout_ms, deadline_tick });
+        self.requests.insert(id, Waiter { operation, stage, timeout_ms, deadline_tick });
         self.deadlines.insert((deadline_tick, id));
+        id
     }
 
     fn parked(&mut self, is_read: bool) -> &mut BTreeSet<WaiterId> {
@@ -282,13 +294,10 @@ impl Waiting {
         self.applying.entry(index).or_default().extend(waiters);
     }
 
-    /// The reads that waited for this index or a lower one.
-    pub(super) fn take_applied(&mut self, applied: LogIndex) -> Vec<WaiterId> {
-        let mut ready = Vec::new();
-        while let Some(entry) = self.applying.first_entry().filter(|entry| *entry.key() <= applied) {
-            ready.extend(entry.remove());
-        }
-        ready
+    /// A read that has waited for this index or a lower one.
+    pub(super) fn next_applied(&self, applied: LogIndex) -> Option<WaiterId> {
+        let (index, waiters) = self.applying.first_key_value()?;
+        waiters.first().copied().filter(|_| *index <= applied)
     }
 
     /// A request that was taken from another list is sent again after the next tick: the leader did not take it, and

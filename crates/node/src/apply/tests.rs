@@ -78,6 +78,38 @@ fn the_log_is_asked_for_nothing_that_it_may_not_have_appended_yet() {
 }
 
 #[test]
+fn a_turn_lists_only_so_many_keys_and_asks_for_another() {
+    let mut bench = alone();
+    for number in 0..1000 {
+        bench.ask(set(&format!("k{number:03}"), "v"));
+    }
+    bench.persist();
+    bench.client_responses.clear();
+    for consistency in [Consistency::Serializable, Consistency::Linearizable] {
+        let request = ClientRequest::List(ListRequest {
+            prefix: Bytes::new(),
+            start_after: Bytes::new(),
+            limit: 1000,
+            max_bytes: usize::MAX,
+            keys_only: true,
+            consistency,
+        });
+        let events: Vec<_> = (0..250)
+            .map(|_| Event::Client { token: bench.token(), request: request.clone(), timeout_ms: 5000 })
+            .collect();
+        bench.turn(events);
+        let mut served = vec![bench.client_responses.len()];
+        while bench.unfinished {
+            bench.turn([]);
+            served.push(bench.client_responses.len());
+        }
+        assert_eq!(served, [100, 200, 250], "{consistency:?}");
+        assert!(bench.client_responses.drain(..).all(|(_, response)| response.is_ok()));
+        assert!(bench.node.is_idle());
+    }
+}
+
+#[test]
 fn committed_entries_that_cannot_be_read_back_stop_the_node() {
     let recovered = recovered(1, &[entry(1, 1, payload("k", "v"))]);
     let mut bench = Bench::recovered(&[N1, N2, N3], &recovered, Limits::default());
