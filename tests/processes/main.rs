@@ -1,5 +1,5 @@
 //! Real nodes as separate processes: killed, restarted, told to stop, given damaged or full disks, refused at
-//! the start, and watched while they flush.
+//! the start, kept running, and watched while they flush.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,3 +11,4 @@ mod kill;
 mod refused;
 mod stop;
 mod strace;
+mod supervisor;
