@@ -118,7 +118,7 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "STATE",
         kind: Kind::Text,
         default: Some("new"),
-        help: "new; existing (joining a running cluster) is not supported yet",
+        help: "new: an empty data directory becomes this node's; existing: it is refused (joining a running cluster is not supported yet)",
     },
     Setting {
         group: TIMING,

@@ -203,8 +203,16 @@ impl Drop for Server {
     }
 }
 
-/// Locks the directory, checks that it belongs to this node, and recovers and flushes the log.
-fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+/// Locks the data directory and checks that it belongs to this node. An empty one becomes this node's, if the
+/// configuration allows that.
+///
+/// # Errors
+/// [`StartError`]: the directory cannot be used, or belongs to another node or cluster.
+pub(crate) fn open_directory(config: &ServerConfig) -> Result<Directory, StartError> {
+    if !config.data_dir.exists() {
+        // Before anything is made: a directory that was moved away must not find its place taken.
+        config.may_found()?;
+    }
     let mut directory = Directory::open(&config.data_dir)?;
     match directory.meta() {
         Some(meta) => {
@@ -224,6 +232,12 @@ fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), St
             })?;
         }
     }
+    Ok(directory)
+}
+
+/// Opens the directory, and recovers and flushes the log.
+fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+    let directory = open_directory(config)?;
     let identity = directory.meta().expect("the directory has an identity").identity();
     let options = LogOptions {
         min_segment_bytes: config.limits.min_segment_bytes,

@@ -1,5 +1,5 @@
 //! Real nodes as separate processes: killed, restarted, told to stop, given damaged or full disks, refused at
-//! the start, and watched while they flush.
+//! the start, kept running, frozen, and watched while they flush.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,7 +7,9 @@ mod support;
 mod by_hand;
 mod damage;
 mod disk_full;
+mod frozen;
 mod kill;
 mod refused;
 mod stop;
 mod strace;
+mod supervisor;
