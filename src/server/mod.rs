@@ -38,6 +38,9 @@ const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
 /// Streams from peers never end by themselves, and no request on them is worth waiting for.
 const PEER_GRACE: Grace = Grace(Duration::ZERO);
 
+/// The actor answers for two seconds at most after it was asked to stop. What takes longer is the disk.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -180,7 +183,16 @@ impl Server {
                     // An actor that has ended needs no signal.
                     let _ = stop_actor.send(());
                 }
-                (&mut self.actor).await
+                match tokio::time::timeout(STOP_PATIENCE, &mut self.actor).await {
+                    Ok(end) => end,
+                    Err(_) => {
+                        warn!(
+                            "still stopping: the disk has not finished the last flush of the log; another SIGTERM or \
+                             Ctrl-C ends the process at once, and no acknowledged write is lost with it"
+                        );
+                        (&mut self.actor).await
+                    }
+                }
             }
             end = &mut self.actor => end,
             // Without one of these the node would stay up but unreachable, and nothing would report it.
