@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tracing::error;
+use lograft_os::process::raise_descriptor_limit;
+use tracing::{error, warn};
 
 use crate::actor::ActorEnd;
 use crate::config::ServerConfig;
@@ -25,6 +26,9 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn run_node(config: ServerConfig) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = signals::wait()?;
+    if let Err(error) = raise_descriptor_limit() {
+        warn!(%error, "the limit of file descriptors cannot be raised");
+    }
     let end = runtime.block_on(async {
         let server = Server::start(config).await?;
         anyhow::Ok(server.run(stop).await)

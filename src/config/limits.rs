@@ -47,6 +47,15 @@ pub(super) fn from_layers(layers: &Layers) -> Result<Limits, ConfigError> {
     Ok(limits)
 }
 
+/// Reads `--max-connections`; `None`: `auto`.
+pub(super) fn max_connections(layers: &Layers) -> Result<Option<usize>, ConfigError> {
+    const NAME: &str = "max-connections";
+    match layers.text(NAME) {
+        "auto" => Ok(None),
+        _ => layers.number(NAME, 1, 1 << 20).map(Some),
+    }
+}
+
 /// Checks that what the longest key and value make fits into a limit.
 fn holds(limit: &str, room: usize, what: &str, size: usize) -> Result<(), ConfigError> {
     if size <= room {

@@ -4,6 +4,8 @@
 //! only then open ports. Otherwise a node could promise something on the basis of data that is only in the
 //! page cache, and lose it.
 
+pub(crate) mod connection;
+pub(crate) mod places;
 pub(crate) mod ports;
 
 use std::net::SocketAddr;
@@ -14,7 +16,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use ports::{Grace, client_router, peer_router, serve};
+use places::Shares;
+use ports::{Audience, Grace, Port, client_router, peer_router, serve};
 
 use crate::actor::{Actor, ActorEnd, NodeHandle};
 use crate::api::Api;
@@ -22,6 +25,7 @@ use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
 use crate::peer::{Handshake, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
 use lograft_node::NodeConfig;
+use lograft_os::process::descriptor_limit;
 use lograft_raft as raft;
 use lograft_storage::{
     Directory, DirectoryError, FORMAT_VERSION, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs,
@@ -114,15 +118,18 @@ impl Server {
 
         let (stop_ports, stopping) = watch::channel(false);
         let mut ports = JoinSet::new();
+        let shares = shares(&config);
         let routes = client_router(Api::new(handle.clone(), env!("CARGO_PKG_VERSION")));
+        let port = Port::new(Audience::Clients, routes, &config.limits, shares.clients, CLIENT_GRACE);
         for listener in clients {
-            ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
+            ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
         let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone());
         let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
         let routes = peer_router(handle.clone(), raft);
+        let port = Port::new(Audience::Peers, routes, &config.limits, shares.peers, PEER_GRACE);
         for listener in peers {
-            ports.spawn(serve(listener, routes.clone(), PEER_GRACE, stopped(stopping.clone())));
+            ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
         let mut links = JoinSet::new();
         for (id, outbox) in outboxes {
@@ -271,6 +278,21 @@ fn node_config(config: &ServerConfig, meta: Option<&Meta>) -> NodeConfig {
         tick_ms: TICK_MS,
         seed: rand::random(),
     }
+}
+
+/// How many connections each port may have.
+fn shares(config: &ServerConfig) -> Shares {
+    let descriptors = descriptor_limit();
+    let shares = Shares::of(descriptors, config.max_connections);
+    if let Some(asked) = config.max_connections.filter(|asked| shares.clients < *asked) {
+        warn!(
+            asked,
+            connections = shares.clients,
+            descriptors,
+            "there are not enough file descriptors for --max-connections: raise the limit of the process (ulimit -n)"
+        );
+    }
+    shares
 }
 
 fn client_urls(config: &ServerConfig) -> Vec<String> {

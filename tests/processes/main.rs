@@ -1,13 +1,16 @@
 //! Real nodes as separate processes: killed, restarted, told to stop, given damaged or full disks, refused at
-//! the start, and watched while they flush.
+//! the start, and watched while they flush; and clients that are many, silent, slow or do not read.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod by_hand;
+mod crowd;
 mod damage;
 mod disk_full;
 mod kill;
+mod memory;
 mod refused;
+mod silent;
 mod stop;
 mod strace;
