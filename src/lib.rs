@@ -17,6 +17,7 @@ pub mod config;
 pub mod fuzzing;
 pub mod grpc;
 pub mod http;
+mod memory;
 pub mod peer;
 pub mod proto;
 pub mod server;

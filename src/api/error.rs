@@ -75,6 +75,15 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, message, Some(Certainty::NotApplied))
     }
 
+    /// The node has as many connections as it may have.
+    pub(crate) fn too_many_connections(of: &str, limit: usize) -> Self {
+        let message = format!(
+            "not applied: this node has {limit} connections of {of} and takes no more (--max-connections): \
+             ask another node, or try again later"
+        );
+        Self::new(Code::Unavailable, message, Some(Certainty::NotApplied))
+    }
+
     /// The stored data cannot be returned by this API, which is text only.
     pub(super) fn not_text(field: &'static str) -> Self {
         Self::new(Code::DataLoss, format!("the stored {field} is not UTF-8"), None)

@@ -19,9 +19,11 @@ mod error;
 use std::time::Duration;
 
 use lograft_node::Limits;
+use tokio::time::Instant;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::actor::NodeHandle;
+use crate::memory;
 use crate::proto::v1;
 
 pub use error::{ApiError, Certainty};
@@ -67,8 +69,10 @@ impl Api {
         timeout: Option<Duration>,
     ) -> Result<v1::GetResponse, ApiError> {
         let span = span("Get", get.key.len());
+        let until = self.deadline(timeout);
         let request = convert::get_request(get, self.limits())?;
         let answer = self.handle.request(request, timeout).instrument(span).await?;
+        memory::for_response(&answer.body, until).await?;
         convert::get_response(answer)
     }
 
@@ -84,6 +88,9 @@ impl Api {
         let span = span("Set", set.key.len());
         let (asked, prev_of) = (set.if_mod_revision, set.prev_kv.then(|| set.key.clone()));
         let request = convert::set_request(set, self.limits())?;
+        if prev_of.is_some() {
+            memory::for_prev_kv(self.deadline(timeout)).await?;
+        }
         let answer = self.handle.request(request, timeout).instrument(span).await?;
         convert::set_response(answer, prev_of.as_deref(), asked)
     }
@@ -100,6 +107,9 @@ impl Api {
         let span = span("Delete", delete.key.len());
         let (asked, prev_of) = (delete.if_mod_revision, delete.prev_kv.then(|| delete.key.clone()));
         let request = convert::delete_request(delete, self.limits())?;
+        if prev_of.is_some() {
+            memory::for_prev_kv(self.deadline(timeout)).await?;
+        }
         let answer = self.handle.request(request, timeout).instrument(span).await?;
         convert::delete_response(answer, prev_of.as_deref(), asked)
     }
@@ -114,9 +124,18 @@ impl Api {
         timeout: Option<Duration>,
     ) -> Result<v1::ListResponse, ApiError> {
         let span = span("List", list.prefix.len());
+        let until = self.deadline(timeout);
         let request = convert::list_request(list, self.limits())?;
+        let _place = memory::for_list(until).await?;
         let answer = self.handle.request(request, timeout).instrument(span).await?;
+        memory::for_response(&answer.body, until).await?;
         convert::list_response(answer)
+    }
+
+    /// Until when a request may wait for something other than the node.
+    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        let own = Duration::from_millis(self.limits().request_timeout_ms);
+        Instant::now() + timeout.map_or(own, |timeout| timeout.min(own))
     }
 
     /// What the node knows about itself and its cluster, without asking other nodes.

@@ -25,6 +25,7 @@ mod output;
 mod parent;
 mod render;
 mod serve;
+mod signals;
 mod verbs;
 
 use std::process::ExitCode;

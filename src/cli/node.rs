@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::error;
+use lograft_os::process::raise_descriptor_limit;
+use tracing::{error, warn};
 
 use crate::actor::ActorEnd;
 use crate::config::ServerConfig;
@@ -11,12 +11,12 @@ use crate::server::Server;
 use lograft_node::HaltReason;
 
 use super::exit::say;
-use super::logging;
+use super::{logging, signals};
 
 /// The last words may take so long to leave before the process ends hard.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs a node in the foreground until SIGTERM or SIGINT; comes back when it has stopped in order.
+/// Runs a node in the foreground until a signal stops it ([`signals`]); comes back when it has stopped in order.
 ///
 /// One thread runs everything but the log: for a node of this size that is faster than several, which would only hand
 /// its few tasks back and forth.
@@ -25,16 +25,12 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Why the node could not start, or had to stop.
 pub(super) fn run_node(config: ServerConfig) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stop = signals::wait()?;
+    if let Err(error) = raise_descriptor_limit() {
+        warn!(%error, "the limit of file descriptors cannot be raised");
+    }
     let end = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let server = Server::start(config).await?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         anyhow::Ok(server.run(stop).await)
     })?;
     match end {

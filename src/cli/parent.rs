@@ -6,9 +6,9 @@
 
 use std::io::Read;
 
-use rustix::process::{Signal, getpid, kill_process};
+use super::signals::PARENT_GONE;
 
-/// From now on this process gets a SIGTERM when its stdin ends: a node that can still stop in order does.
+/// From now on this process is told to stop in order when its stdin ends.
 pub(super) fn end_with_it() {
     let watch = || {
         let mut sink = [0; 64];
@@ -21,10 +21,7 @@ pub(super) fn end_with_it() {
                 Err(_) => break,
             }
         }
-        tracing::info!("stdin has ended: whoever started this node is gone, so it stops");
-        if kill_process(getpid(), Signal::TERM).is_err() {
-            std::process::exit(0);
-        }
+        PARENT_GONE.notify_one();
     };
     let thread = std::thread::Builder::new().name("parent".to_owned()).spawn(watch);
     if let Err(error) = thread {

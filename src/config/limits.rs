@@ -40,6 +40,15 @@ pub(super) fn from_layers(layers: &Layers) -> Result<Limits, ConfigError> {
     Ok(limits)
 }
 
+/// Reads `--max-connections`; `None`: `auto`.
+pub(super) fn max_connections(layers: &Layers) -> Result<Option<usize>, ConfigError> {
+    const NAME: &str = "max-connections";
+    match layers.text(NAME) {
+        "auto" => Ok(None),
+        _ => layers.number(NAME, 1, 1 << 20).map(Some),
+    }
+}
+
 /// Checks that a Set of the longest key and value fits into a limit.
 fn holds(limit: &str, limit_bytes: usize, set_bytes: usize) -> Result<(), ConfigError> {
     if set_bytes <= limit_bytes {

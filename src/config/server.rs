@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub log_format: LogFormat,
     /// Limits.
     pub limits: Limits,
+    /// How many connections clients may have. `None`: it follows from the file descriptors.
+    pub max_connections: Option<usize>,
     /// `None`: a cluster of one node.
     pub(super) initial_cluster: Option<InitialCluster>,
     pub(super) token: String,
@@ -120,6 +122,7 @@ impl ServerConfig {
             log_level: one_of(layers, "log-level", &LEVELS)?,
             log_format: one_of(layers, "log-format", &FORMATS)?,
             limits: limits::from_layers(layers)?,
+            max_connections: limits::max_connections(layers)?,
             initial_cluster,
             token: layers.text("initial-cluster-token").to_owned(),
             join_existing: one_of(layers, "initial-cluster-state", &[("new", false), ("existing", true)])?,

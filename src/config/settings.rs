@@ -194,6 +194,14 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         group: LIMITS,
+        name: "max-connections",
+        value_name: "CONNECTIONS",
+        kind: Kind::Number,
+        default: Some("auto"),
+        help: "How many connections clients may have; auto: half of the file descriptors that the process may open, at most 10000",
+    },
+    Setting {
+        group: LIMITS,
         name: "request-timeout",
         value_name: "DURATION",
         kind: Kind::Duration,

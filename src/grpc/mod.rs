@@ -11,7 +11,6 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 
@@ -21,7 +20,7 @@ pub use kv::KvService;
 pub(crate) use refusal::Reworded;
 
 /// Whether the request is a gRPC request.
-pub(crate) fn is_grpc(request: &Request<Body>) -> bool {
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE);
     content_type.is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
 }

@@ -10,6 +10,7 @@ use lograft_node::limits::Limits;
 
 use crate::api::ApiError;
 use crate::api::check::{self, Invalid};
+use crate::memory::NotReceived;
 
 /// A body over the limit is read and dropped up to this size, so that the client gets a response and not a
 /// broken connection.
@@ -52,8 +53,9 @@ async fn read(
     let mut value = Vec::with_capacity(declared.unwrap_or(0).min(limits.max_value_bytes));
     let mut bytes = 0;
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            BodyError::ApiError(ApiError::invalid(format!("the body ended early: {error}")))
+        let chunk = chunk.map_err(|error| match NotReceived::find(&error) {
+            Some(refused) => BodyError::ApiError(refused.error.clone()),
+            None => BodyError::ApiError(ApiError::invalid(format!("the body ended early: {error}"))),
         })?;
         bytes += chunk.len();
         if bytes <= limits.max_value_bytes {

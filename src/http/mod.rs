@@ -103,6 +103,11 @@ async fn respond_to(api: Api, request: Request<Body>) -> Response<Body> {
     answered.unwrap_or_else(|fault| respond::fault(&fault))
 }
 
+/// The error of a request that nobody handles.
+pub(crate) fn refuse(error: &ApiError) -> Response<Body> {
+    respond::fault(error)
+}
+
 async fn read(api: Api, resource: &Resource, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (parts, _) = request.into_parts();
     match resource {

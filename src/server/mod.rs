@@ -4,6 +4,8 @@
 //! only then open ports. Otherwise a node could promise something on the basis of data that is only in the
 //! page cache, and lose it.
 
+pub(crate) mod connection;
+pub(crate) mod places;
 pub(crate) mod ports;
 
 use std::net::SocketAddr;
@@ -14,7 +16,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use ports::{Grace, client_router, peer_router, serve};
+use places::Shares;
+use ports::{Audience, Grace, Port, client_router, peer_router, serve};
 
 use crate::actor::{Actor, ActorEnd, NodeHandle};
 use crate::api::Api;
@@ -23,6 +26,7 @@ use crate::peer::{Handshake, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
 use lograft_node::NodeConfig;
 use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
+use lograft_os::process::descriptor_limit;
 use lograft_raft as raft;
 use lograft_storage::{
     Directory, DirectoryError, FORMAT_VERSION, Log, LogError, LogOptions, LogReport, LogThread, Meta, RealOs,
@@ -38,6 +42,9 @@ const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
 
 /// Streams from peers never end by themselves, and no request on them is worth waiting for.
 const PEER_GRACE: Grace = Grace(Duration::ZERO);
+
+/// The actor answers for two seconds at most after it was asked to stop. What takes longer is the disk.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -113,15 +120,18 @@ impl Server {
 
         let (stop_ports, stopping) = watch::channel(false);
         let mut ports = JoinSet::new();
+        let shares = shares(&config);
         let routes = client_router(Api::new(handle.clone(), env!("CARGO_PKG_VERSION")));
+        let port = Port::new(Audience::Clients, routes, &config.limits, shares.clients, CLIENT_GRACE);
         for listener in clients {
-            ports.spawn(serve(listener, routes.clone(), CLIENT_GRACE, stopped(stopping.clone())));
+            ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
         let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone());
         let raft = RaftServer::new(raft).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let routes = peer_router(handle.clone(), raft);
+        let port = Port::new(Audience::Peers, routes, &config.limits, shares.peers, PEER_GRACE);
         for listener in peers {
-            ports.spawn(serve(listener, routes.clone(), PEER_GRACE, stopped(stopping.clone())));
+            ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
         let mut links = JoinSet::new();
         for (id, outbox) in outboxes {
@@ -181,7 +191,16 @@ impl Server {
                     // An actor that has ended needs no signal.
                     let _ = stop_actor.send(());
                 }
-                (&mut self.actor).await
+                match tokio::time::timeout(STOP_PATIENCE, &mut self.actor).await {
+                    Ok(end) => end,
+                    Err(_) => {
+                        warn!(
+                            "still stopping: the disk has not finished the last flush of the log; another SIGTERM or \
+                             Ctrl-C ends the process at once, and no acknowledged write is lost with it"
+                        );
+                        (&mut self.actor).await
+                    }
+                }
             }
             end = &mut self.actor => end,
             // Without one of these the node would stay up but unreachable, and nothing would report it.
@@ -274,6 +293,21 @@ fn node_config(config: &ServerConfig, meta: Option<&Meta>) -> NodeConfig {
         tick_ms: TICK_MS,
         seed: rand::random(),
     }
+}
+
+/// How many connections each port may have.
+fn shares(config: &ServerConfig) -> Shares {
+    let descriptors = descriptor_limit();
+    let shares = Shares::of(descriptors, config.max_connections);
+    if let Some(asked) = config.max_connections.filter(|asked| shares.clients < *asked) {
+        warn!(
+            asked,
+            connections = shares.clients,
+            descriptors,
+            "there are not enough file descriptors for --max-connections: raise the limit of the process (ulimit -n)"
+        );
+    }
+    shares
 }
 
 fn client_urls(config: &ServerConfig) -> Vec<String> {

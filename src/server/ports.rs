@@ -5,20 +5,20 @@
 //! saying anything about a write's outcome, and it hides the accept loop, which must survive whatever a
 //! connection does.
 //!
-//! Caveat: the number of connections is limited only by the process's file descriptors. When they run out,
-//! the loop waits and then goes on. Open requests are limited by the node's permits.
+//! Connections have places ([`Places`]), each kind its own, so that a flood of clients keeps no peer out. What a
+//! connection may do is in [`connection`](super::connection), and what its requests may hold in [`crate::memory`].
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
+use futures_util::future::{BoxFuture, OptionFuture};
+use lograft_node::limits::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,29 +28,25 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::connection::{self, Patience};
+use super::places::{Place, Places};
 use crate::actor::NodeHandle;
 use crate::api::Api;
 use crate::grpc::{self, ClusterService, HealthService, KvService, Reworded};
 use crate::http;
+use crate::memory::Memory;
 use crate::proto::DESCRIPTOR_SET;
 use crate::proto::v1::cluster_server::ClusterServer;
 use crate::proto::v1::kv_server::KvServer;
 
-/// Concurrent requests on one connection; more wait in the client.
-const MAX_STREAMS: u32 = 4096;
-/// What a stream may send before it is read: a whole request, so that a Set never waits for a window.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-/// What a connection may send before it is read.
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Enough for a percent-encoded key of the default limit in a path, and the other headers.
-const MAX_HEADER_BYTES: u32 = 64 << 10;
-/// A silent connection is pinged after this time, and closed if it does not respond within the same time
-/// again.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How long the loop pauses when the system has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a stream of reflection may take. Tools keep one open while they work.
+const REFLECTION: Duration = Duration::from_secs(300);
+/// The largest request for reflection: a name or two.
+const MAX_REFLECTION_BYTES: usize = 16 << 10;
+/// How long the loop pauses when the system has no file descriptor left, unless a connection ends before.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A gRPC service that a port can offer.
 pub(crate) trait GrpcService:
@@ -132,102 +128,159 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
         services.iter().chain(&COMMON).fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let compiled = "the descriptors were compiled into the program";
-    routes
-        .add_service(builder().build_v1().expect(compiled))
-        .add_service(builder().build_v1alpha().expect(compiled))
+    let v1 = builder().build_v1().expect(compiled).max_decoding_message_size(MAX_REFLECTION_BYTES);
+    let v1alpha = builder().build_v1alpha().expect(compiled).max_decoding_message_size(MAX_REFLECTION_BYTES);
+    routes.add_service(v1).add_service(v1alpha)
 }
 
 /// How long a server waits for its open requests when it shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grace(pub(crate) Duration);
 
-/// Accepts connections and serves `routes` on them until `shutdown` is ready. Then it accepts no more, lets
-/// each connection finish its requests for at most `grace`, and returns.
-///
-/// Nothing that a connection does ends the server.
-/// Nothing that a connection does ends it.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    routes: Router,
+/// Who connects to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Whoever reads and writes keys.
+    Clients,
+    /// The other nodes.
+    Peers,
+}
+
+impl Audience {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Peers => "peers",
+        }
+    }
+
+    /// Concurrent requests on one connection; more wait in the client.
+    pub(super) const fn max_streams(self) -> u32 {
+        match self {
+            // A quarter of the requests that a node lets wait by default.
+            Self::Clients => 1024,
+            // A link has two streams and a few single calls.
+            Self::Peers => 64,
+        }
+    }
+}
+
+/// What a port serves, and within which bounds. Its listeners share it.
+#[derive(Clone)]
+pub(crate) struct Port {
+    pub(super) audience: Audience,
+    pub(super) routes: Router,
+    pub(super) memory: Memory,
+    pub(super) patience: Patience,
+    places: Arc<Places>,
+    /// How long the body of a request may take.
+    body: Duration,
     grace: Grace,
-    shutdown: impl Future<Output = ()>,
-) {
-    let http = builder();
+}
+
+impl Port {
+    /// A port for at most `connections`.
+    pub(crate) fn new(
+        audience: Audience,
+        routes: Router,
+        limits: &Limits,
+        connections: usize,
+        grace: Grace,
+    ) -> Self {
+        Self {
+            audience,
+            routes,
+            memory: Memory::new(limits),
+            patience: Patience::default(),
+            places: Arc::new(Places::new(audience.as_str(), connections)),
+            body: Duration::from_millis(limits.request_timeout_ms),
+            grace,
+        }
+    }
+
+    /// The same with other time limits.
+    #[cfg(test)]
+    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// How long the body of a request may take. `None`: it is a stream that never ends.
+    pub(super) fn body_patience(&self, path: &str) -> Option<Duration> {
+        match self.audience {
+            Audience::Clients if path.starts_with("/grpc.reflection.") => Some(REFLECTION),
+            Audience::Peers
+                if ["/lograft.v1.Raft/AppendEntries", "/lograft.v1.Raft/Forward"].contains(&path) =>
+            {
+                None
+            }
+            Audience::Clients | Audience::Peers => Some(self.body),
+        }
+    }
+}
+
+/// Accepts connections and serves them until `shutdown` is ready. Then it accepts no more, lets each connection
+/// finish its requests, for at most the port's grace, and returns.
+///
+/// Nothing that a connection does ends it.
+pub(crate) async fn serve(listener: TcpListener, port: Port, shutdown: impl Future<Output = ()>) {
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut pause = pin!(None);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => match accepted {
+            Some(_) = connections.join_next(), if !connections.is_empty() => pause.set(None),
+            Some(()) = OptionFuture::from(pause.as_mut().as_pin_mut()), if pause.is_some() => pause.set(None),
+            accepted = listener.accept(), if pause.is_none() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(http.clone(), stream, routes.clone(), stopping.clone()));
+                    if let Some(served) = admit(&port, stream, stopping.clone()) {
+                        connections.spawn(served);
+                    }
                 }
-                Err(error) => rest(&error).await,
+                Err(error) if is_of_a_connection(&error) => {
+                    debug!(%error, "a connection broke before it was accepted");
+                }
+                Err(error) => {
+                    port.places.no_descriptor(&error);
+                    pause.set(Some(tokio::time::sleep(ACCEPT_PAUSE)));
+                }
             },
         }
     }
     drop(listener);
     drop(stop);
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace.0, finished).await.is_err() {
+    if tokio::time::timeout(port.grace.0, finished).await.is_err() {
         debug!(connections = connections.len(), "closing connections that still have requests");
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new());
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(MAX_HEADER_BYTES);
-    http
+/// What is to be done for a new connection; `None`: it is closed.
+fn admit(port: &Port, stream: TcpStream, stopping: watch::Receiver<()>) -> Option<BoxFuture<'static, ()>> {
+    match port.places.take() {
+        Place::Served(place) => {
+            let served = connection::serve(port.clone(), stream, stopping);
+            Some(Box::pin(async move {
+                served.await;
+                drop(place);
+            }))
+        }
+        Place::TurnedAway(slot, error) => Some(Box::pin(async move {
+            connection::turn_away(stream, error).await;
+            drop(slot);
+        })),
+        Place::Closed => None,
+    }
 }
 
-/// An error of `accept` concerns one connection, or a lack of file descriptors. Then pause, or the loop would
-/// spin.
-async fn rest(error: &io::Error) {
+/// Any other error of `accept` is a lack of file descriptors or of memory.
+fn is_of_a_connection(error: &io::Error) -> bool {
     let of_a_connection = [
         io::ErrorKind::ConnectionRefused,
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::Interrupted,
     ];
-    if of_a_connection.contains(&error.kind()) {
-        debug!(%error, "a connection broke before it was accepted");
-    } else {
-        warn!(%error, "cannot accept connections: retrying");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-async fn connection(
-    http: auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    routes: Router,
-    mut stopping: watch::Receiver<()>,
-) {
-    // A response is one small packet and must not wait for the acknowledgement of the previous one.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "a connection broke");
-        return;
-    }
-    let mut served = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
-    let result = tokio::select! {
-        result = &mut served => result,
-        // The sender is never used: it is dropped when the server stops.
-        _ = stopping.changed() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = result {
-        debug!(error, "a connection ended");
-    }
+    of_a_connection.contains(&error.kind())
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::{Router, http};
+use axum::http;
 use lograft_node::limits::Limits;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -18,7 +18,11 @@ use tonic::server::NamedService;
 
 use super::{Script, node};
 use crate::api::Api;
-use crate::server::ports::{Grace, client_router, peer_router, serve};
+use crate::server::connection::Patience;
+use crate::server::ports::{self, Audience, Grace, client_router, peer_router};
+
+/// Longer than any request of a test takes.
+const GRACE: Grace = Grace(Duration::from_secs(30));
 
 /// The client port of a scripted node.
 pub(crate) struct Port {
@@ -30,21 +34,29 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) async fn open(limits: Limits) -> Self {
+        Self::open_with(limits, 1000, Patience::default()).await
+    }
+
+    /// With a place for this many connections, and with these time limits.
+    pub(crate) async fn open_with(limits: Limits, connections: usize, patience: Patience) -> Self {
         let (handle, script) = node(limits);
-        Self::serve(script, client_router(Api::new(handle, "1.2.3"))).await
+        let routes = client_router(Api::new(handle, "1.2.3"));
+        let port = ports::Port::new(Audience::Clients, routes, &limits, connections, GRACE);
+        Self::serve(script, port.with_patience(patience)).await
     }
 
     /// A peer port whose peer service answers no request.
     pub(crate) async fn open_peers(limits: Limits) -> Self {
         let (handle, script) = node(limits);
-        Self::serve(script, peer_router(handle, NoRaft)).await
+        let routes = peer_router(handle, NoRaft);
+        Self::serve(script, ports::Port::new(Audience::Peers, routes, &limits, 1000, GRACE)).await
     }
 
-    async fn serve(script: Script, routes: Router) -> Self {
+    async fn serve(script: Script, port: ports::Port) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, routes, Grace(Duration::from_secs(30)), async {
+        let server = tokio::spawn(ports::serve(listener, port, async {
             let _ = stopped.await;
         }));
         Self { address, script, stop: Some(stop), server }

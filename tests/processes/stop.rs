@@ -1,5 +1,10 @@
 //! Nodes that are told to stop, and processes that must not start.
 
+use std::process::Command;
+
+use lograft::proto::v1;
+use rustix::process::Signal;
+
 use crate::support::{Cluster, free_ports, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,6 +22,45 @@ async fn sigterm_ends_a_node_in_order() {
     }
     cluster.nodes.iter_mut().for_each(|node| node.start());
     cluster.nodes[2].eventually_gets("a", |value| value == Some("1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_ends_a_node_in_order_unless_it_was_told_to_ignore_it() {
+    let mut cluster = Cluster::start(1).await;
+    let node = &mut cluster.nodes[0];
+    node.signal(Signal::HUP);
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log_tail());
+    let mut nohup = Command::new("nohup");
+    nohup.arg(crate::support::program()).args(node.arguments());
+    node.start_as(nohup);
+    node.eventually_sets("k", "v").await;
+    node.signal(Signal::HUP);
+    node.set("k", "w").await.expect("it goes on");
+    assert_eq!(node.terminate().code(), Some(0), "{}", node.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_a_node_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut cluster = Cluster::new(3);
+        let node = &mut cluster.nodes[0];
+        node.start();
+        node.eventually_status().await;
+        // It waits for a leader, and the node for it.
+        let mut kv = node.kv().await.expect("a connection");
+        let waiting = tokio::spawn(async move {
+            kv.set(v1::SetRequest { key: "k".to_owned(), ..Default::default() }).await
+        });
+        while node.status().await.expect("a status").pending_requests == 0 {
+            crate::support::pause().await;
+        }
+        node.signal(signal);
+        node.eventually_logs("shutting down").await;
+        node.signal(signal);
+        assert_eq!(node.wait().code(), Some(code), "{}", node.log_tail());
+        assert_eq!(node.logged("told to stop again").len(), 1, "{}", node.log_tail());
+        waiting.await.expect("no panic").expect_err("the node is gone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

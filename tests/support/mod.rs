@@ -181,7 +181,7 @@ impl Node {
 
     /// Starts its process.
     pub(crate) fn start(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
+        let mut command = Command::new(program());
         command.args(self.arguments());
         self.start_as(command);
     }
@@ -215,6 +215,28 @@ impl Node {
         self.process.as_mut().and_then(|process| process.try_wait().expect("a child of this process"))
     }
 
+    /// Starts it so that it may have this many file descriptors and no more.
+    pub(crate) fn start_with_descriptors(&mut self, most: u32) {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\""]).arg(most.to_string());
+        command.arg(program()).args(self.arguments());
+        self.start_as(command);
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.process.as_ref().expect("the node runs"))
+    }
+
+    /// The memory that it has allocated: what is neither a file's nor given back.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(path).expect("the node runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells it");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+
     /// Sends SIGTERM and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
@@ -231,9 +253,8 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(self.process.as_ref().expect("the node runs"));
-        kill_process(pid, signal).expect("the process can be signalled");
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the process can be signalled");
     }
 
     /// Waits for its end.
@@ -312,6 +333,21 @@ impl Node {
         }
     }
 
+    /// The lines of its log with these words.
+    pub(crate) fn logged(&self, words: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        log.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    }
+
+    /// Waits until its log has a line with these words.
+    pub(crate) async fn eventually_logs(&self, words: &str) {
+        let begun = Instant::now();
+        while self.logged(words).is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "{}: no line with {words:?}\n{}", self.name, self.log_tail());
+            pause().await;
+        }
+    }
+
     pub(crate) fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
@@ -341,6 +377,11 @@ fn wait(mut process: Child) -> ExitStatus {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The program.
+pub(crate) fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_lograft")
 }
 
 /// The pause between two looks at something that is about to happen.

@@ -26,6 +26,7 @@ use std::io;
 use std::path::Path;
 
 mod mmap;
+pub mod process;
 mod real;
 pub mod threads;
 

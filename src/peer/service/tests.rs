@@ -16,7 +16,7 @@ use super::*;
 use crate::actor::PeerEvent;
 use crate::proto::v1::raft_client::RaftClient;
 use crate::proto::v1::raft_server::RaftServer;
-use crate::server::ports::{Grace, peer_router, serve};
+use crate::server::ports::{Audience, Grace, Port, peer_router, serve};
 use crate::stub;
 
 const IDENTITY: Identity = Identity { cluster: stub::CLUSTER, node: stub::NODE };
@@ -31,8 +31,8 @@ async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerEvent>
     let service = RaftServer::new(RaftService::new(port, handle.clone(), handshake));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let routes = peer_router(handle, service);
-    tokio::spawn(serve(listener, routes, Grace(Duration::ZERO), std::future::pending()));
+    let port = Port::new(Audience::Peers, peer_router(handle, service), &limits, 8, Grace(Duration::ZERO));
+    tokio::spawn(serve(listener, port, std::future::pending()));
     let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
     (RaftClient::new(channel), lane)
 }
