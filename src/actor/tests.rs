@@ -159,10 +159,12 @@ async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peer
     assert!(last_of_peers < tick, "{:?}", turn.events);
 }
 
-/// A stream of appends, with one heartbeat from this peer on it.
-async fn stream(peers: &PeerHandle, from: NodeId) -> (ReplyTo, mpsc::Receiver<PeerResult>) {
+type Responses = (mpsc::Sender<PeerResult>, mpsc::Receiver<PeerResult>);
+
+/// A stream of appends, with one heartbeat from this peer on it. The service holds both ends of the responses.
+async fn stream(peers: &PeerHandle, from: NodeId) -> (ReplyTo, Responses) {
     let (responses, answered) = mpsc::channel(4);
-    let reply_to = peers.stream_opened(responses).await.unwrap();
+    let reply_to = peers.stream_opened(responses.clone()).await.unwrap();
     let heartbeat = AppendRequest {
         term: Term::new(1),
         leader: from,
@@ -174,7 +176,7 @@ async fn stream(peers: &PeerHandle, from: NodeId) -> (ReplyTo, mpsc::Receiver<Pe
     };
     let envelope = Envelope { from, ..envelope() };
     peers.append(envelope, reply_to, PeerRequest::Append(heartbeat)).await.unwrap();
-    (reply_to, answered)
+    (reply_to, (responses, answered))
 }
 
 /// From whom a stream was lost, as the node is told in one turn with everything that waits.
@@ -224,11 +226,11 @@ async fn of_two_streams_of_a_peer_only_the_end_of_the_newer_one_is_news() {
 async fn each_answer_goes_back_on_the_stream_of_its_request() {
     let Bench { mut actor, peers, .. } = bench(3, Limits::default());
     let mut ticks = tokio::time::interval(PATIENCE);
-    let (_, mut older) = stream(&peers, PEER).await;
+    let (_, (_older, mut older)) = stream(&peers, PEER).await;
     let (ended, gone) = stream(&peers, PEER).await;
     drop(gone);
     peers.stream_ended(ended, false).await.unwrap();
-    let (_, mut newer) = stream(&peers, PEER).await;
+    let (_, (_newer, mut newer)) = stream(&peers, PEER).await;
     while older.is_empty() || newer.is_empty() {
         let turn = timeout(PATIENCE, actor.next_turn(&mut ticks)).await.expect("the flush is reported");
         assert_eq!(turn, None);

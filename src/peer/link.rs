@@ -324,3 +324,6 @@ impl Link {
 
 /// The result of a loop that ends only with an error.
 enum Never {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The link over a real connection, with the test in place of the peer and of the actor.
+
+use bytes::Bytes;
+use lograft_node::limits::Limits;
+use lograft_node::{Event, ForwardRequest, PeerMessage};
+use lograft_storage::{Log, LogOptions};
+use lograft_types::{ClusterId, EntryId, EntryKind, EntryMeta, LogIndex, LogWrite, Term, WriteSeq};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Response;
+use tonic::transport::Server;
+
+use super::*;
+use crate::actor::PeerEvent;
+use crate::proto::v1::raft_server::{Raft, RaftServer};
+
+const IDENTITY: Identity = Identity { cluster: ClusterId::new(77), node: NodeId::new(1) };
+const PEER: NodeId = NodeId::new(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What came in on a stream of the peer, and where its responses go.
+struct Stream<Q, A> {
+    requests: Streaming<Q>,
+    answers: mpsc::Sender<Result<A, Status>>,
+}
+
+type Appends = Stream<v1::AppendEntriesRequest, v1::AppendEntriesResponse>;
+type Forwards = Stream<v1::ForwardRequest, v1::ForwardResponse>;
+
+/// The peer: it hands each stream to the test.
+struct Peer {
+    /// A permit for each stream of appends that may open.
+    open: Arc<Semaphore>,
+    appends: mpsc::Sender<Appends>,
+    forwards: mpsc::Sender<Forwards>,
+}
+
+#[tonic::async_trait]
+impl Raft for Peer {
+    async fn handshake(
+        &self,
+        _: Request<v1::HandshakeRequest>,
+    ) -> Result<Response<v1::HandshakeResponse>, Status> {
+        Ok(Response::new(v1::HandshakeResponse {
+            cluster_id: IDENTITY.cluster.get(),
+            from: PEER.get(),
+            to: IDENTITY.node.get(),
+            ..Default::default()
+        }))
+    }
+
+    type AppendEntriesStream = ReceiverStream<Result<v1::AppendEntriesResponse, Status>>;
+
+    async fn append_entries(
+        &self,
+        request: Request<Streaming<v1::AppendEntriesRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let may_open = self.open.acquire().await.map_err(|_| Status::unavailable("the peer stops"))?;
+        may_open.forget();
+        let (answers, answered) = mpsc::channel(16);
+        let stream = Stream { requests: request.into_inner(), answers };
+        self.appends.send(stream).await.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(answered)))
+    }
+
+    async fn request_vote(
+        &self,
+        _: Request<v1::RequestVoteRequest>,
+    ) -> Result<Response<v1::RequestVoteResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    type ForwardStream = ReceiverStream<Result<v1::ForwardResponse, Status>>;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<v1::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        let (answers, answered) = mpsc::channel(16);
+        let stream = Stream { requests: request.into_inner(), answers };
+        self.forwards.send(stream).await.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(answered)))
+    }
+}
+
+/// A link to a peer, and what goes in and comes out at both ends.
+struct Bench {
+    outbox: Arc<Outbox>,
+    /// What the actor would receive.
+    lane: mpsc::Receiver<PeerEvent>,
+    open: Arc<Semaphore>,
+    appends: mpsc::Receiver<Appends>,
+    forwards: mpsc::Receiver<Forwards>,
+    log: Log<RealOs>,
+    link: tokio::task::JoinHandle<()>,
+    _data: tempfile::TempDir,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.link.abort();
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (open, (to_appends, appends), (to_forwards, forwards)) =
+            (Arc::new(Semaphore::new(0)), mpsc::channel(4), mpsc::channel(4));
+        let peer = Peer { open: Arc::clone(&open), appends: to_appends, forwards: to_forwards };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = Server::builder().add_service(RaftServer::new(peer));
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(server.serve_with_incoming_shutdown(incoming, async { drop(stopped.await) }));
+
+        let data = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(RealOs, data.path(), IDENTITY, LogOptions::default()).unwrap();
+        let (actor, lane) = PeerHandle::new(IDENTITY);
+        let outbox = Arc::new(Outbox::new(&Limits::default()));
+        let link = Link {
+            peer: Member { id: PEER, name: "n2".to_owned(), peer_urls: vec![url] },
+            actor,
+            outbox: Arc::clone(&outbox),
+            reader: log.reader(),
+            handshake: Handshake { name: "n1".to_owned(), client_urls: Vec::new() },
+            silence: PATIENCE,
+        };
+        let link = tokio::spawn(link.run());
+        Self { outbox, lane, open, appends, forwards, log, link, _data: data, _stop: stop }
+    }
+
+    /// What the actor is told next. Handshakes are no news here.
+    async fn told(&mut self) -> Event {
+        loop {
+            let told = timeout(PATIENCE, self.lane.recv()).await.expect("the actor is told");
+            match told.expect("the link lives") {
+                PeerEvent::Event(Event::Handshake { .. }) => {}
+                PeerEvent::Event(event) => return event,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Puts a write for the leader into the outbox, as soon as there is a link.
+    async fn forward(&self, id: u64, timeout_ms: u64) {
+        let request = ForwardRequest::Write(Bytes::from_static(b"a command"));
+        let mut forward = Forward { to: PEER, id: ForwardId(id), request, timeout_ms };
+        let linked = async {
+            while let Err(refused) = self.outbox.push_forward(forward) {
+                forward = refused;
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, linked).await.expect("a link");
+    }
+
+    /// The link opens its streams.
+    async fn opened(&mut self) -> (Appends, Forwards) {
+        self.open.add_permits(1);
+        let appends = timeout(PATIENCE, self.appends.recv()).await.expect("in time").expect("appends");
+        let forwards = timeout(PATIENCE, self.forwards.recv()).await.expect("in time").expect("forwards");
+        (appends, forwards)
+    }
+}
+
+async fn next<Q, A>(stream: &mut Stream<Q, A>) -> Q {
+    timeout(PATIENCE, stream.requests.message()).await.expect("in time").expect("whole").expect("more")
+}
+
+fn read_at(id: u64, index: u64) -> Result<v1::ForwardResponse, Status> {
+    let response = v1::forward_response::Response::ReadIndex(v1::ReadIndexResponse { index });
+    Ok(v1::ForwardResponse { id, response: Some(response) })
+}
+
+#[tokio::test]
+async fn a_request_that_expires_in_the_outbox_was_not_taken_and_others_leave_with_the_time_they_have() {
+    let mut bench = Bench::new().await;
+    // The peer is slow to open the streams.
+    bench.forward(1, 5).await;
+    bench.forward(2, 60_000).await;
+    // Real time must pass here.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (_appends, mut forwards) = bench.opened().await;
+    let told = bench.told().await;
+    let is_not_taken =
+        matches!(&told, Event::ForwardDone { id: ForwardId(1), result: Err(ForwardFailure::NotTaken) });
+    assert!(is_not_taken, "{told:?}");
+    let left = next(&mut forwards).await;
+    assert_eq!(left.id, 2, "the first one never left");
+    assert!((1..=59_980).contains(&left.timeout_ms), "{}", left.timeout_ms);
+    // Its response comes back once, however often it is sent.
+    for answer in [read_at(2, 9), read_at(2, 9), read_at(1, 9)] {
+        forwards.answers.send(answer).await.unwrap();
+    }
+    bench.forward(3, 60_000).await;
+    assert_eq!(next(&mut forwards).await.id, 3);
+    forwards.answers.send(read_at(3, 10)).await.unwrap();
+    for (wanted, index) in [(2, 9), (3, 10)] {
+        let Event::ForwardDone { id, result } = bench.told().await else { panic!() };
+        assert_eq!(
+            (id, result),
+            (ForwardId(wanted), Ok(lograft_node::ForwardResponse::ReadAt(LogIndex::new(index))))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_tells_what_was_lost_and_what_never_left() {
+    let mut bench = Bench::new().await;
+    let (appends, mut forwards) = bench.opened().await;
+    bench.forward(1, 60_000).await;
+    assert_eq!(next(&mut forwards).await.id, 1);
+    // The peer ends the stream without a response.
+    drop((appends, forwards));
+    let Event::ForwardDone { id: ForwardId(1), result: Err(ForwardFailure::Lost { .. }) } =
+        bench.told().await
+    else {
+        panic!("nobody can tell whether the write was applied")
+    };
+    assert!(matches!(bench.told().await, Event::LinkLost { to: PEER }), "the core sends nothing twice");
+
+    // The next link breaks before it has opened its streams.
+    bench.forward(2, 60_000).await;
+    bench.open.close();
+    let Event::ForwardDone { id: ForwardId(2), result: Err(ForwardFailure::NotTaken) } = bench.told().await
+    else {
+        panic!("it certainly never left")
+    };
+    assert!(matches!(bench.told().await, Event::LinkLost { to: PEER }));
+}
+
+#[tokio::test]
+async fn entries_that_were_replaced_or_are_not_there_yet_do_not_leave() {
+    let mut bench = Bench::new().await;
+    let entry = |term, index| Entry {
+        id: EntryId::new(Term::new(term), LogIndex::new(index)),
+        kind: EntryKind::NoOp,
+        payload: Bytes::new(),
+    };
+    let entries = vec![entry(1, 1), entry(2, 2), entry(2, 3)];
+    bench.log.append_write(&LogWrite { seq: WriteSeq::new(1), hard_state: None, entries }).unwrap();
+    let (mut appends, _forwards) = bench.opened().await;
+    let request = |request_id, ids: &[(u64, u64)]| PeerMessage::Append {
+        request: AppendEntries {
+            term: Term::new(2),
+            prev: EntryId::ORIGIN,
+            entries: ids
+                .iter()
+                .map(|&(term, index)| EntryMeta { id: entry(term, index).id, size_bytes: 0 })
+                .collect(),
+            commit: LogIndex::ZERO,
+            request_id,
+            read_round: 0,
+            clipped: false,
+        },
+        payloads: Payloads::InLog,
+    };
+    bench.outbox.push(request(1, &[(1, 1), (1, 2)]));
+    bench.outbox.push(request(2, &[(2, 3), (2, 4)]));
+    bench.outbox.push(request(3, &[(2, 9)]));
+    bench.outbox.push(request(4, &[(1, 1), (2, 2)]));
+    let left = next(&mut appends).await;
+    let ids: Vec<_> = left.entries.iter().map(|entry| (entry.term, entry.index)).collect();
+    assert_eq!((left.request_id, ids), (4, vec![(1, 1), (2, 2)]));
+}
