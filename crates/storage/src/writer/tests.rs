@@ -212,7 +212,8 @@ fn a_write_beyond_the_credit_waits_for_the_segment_or_fails_the_log() {
     thread.append(write(1, None, (1..=100).map(|index| entry(index, 1, &[b'm'; 900])).collect()));
     let report = wait_for(&reports, |report| report.persisted == WriteSeq::new(1) || report.failed.is_some());
     assert_eq!(report.failed, None);
-    // No segment can hold this.
+    // Only a larger segment can hold this, and the disk has no space for one.
+    os.set_free_bytes(0);
     thread.append(write(2, None, vec![entry(101, 1, &[b'm'; 20_000])]));
     let report = wait_for(&reports, |report| report.failed.is_some());
     assert_eq!(report.persisted, WriteSeq::new(1));
