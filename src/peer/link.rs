@@ -305,8 +305,14 @@ impl Link {
             self.actor.forward_done(forward.id, Err(ForwardFailure::NotTaken)).await?;
         }
         for id in outstanding.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
-            self.actor.forward_done(id, Err(ForwardFailure::Lost { reason })).await?;
+            let failure = match broken {
+                Broken::Status(status) if wire::is_took_no_more(status) => ForwardFailure::NotTaken,
+                broken => {
+                    let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
+                    ForwardFailure::Lost { reason }
+                }
+            };
+            self.actor.forward_done(id, Err(failure)).await?;
         }
         self.actor.link_lost(self.peer.id).await
     }
