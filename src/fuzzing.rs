@@ -31,7 +31,7 @@ mod corpora {
 
     #[test]
     fn of_http() {
-        play("http", super::http, &["2xx", "400", "404", "405", "412", "413", "no request"]);
+        play("http", super::http, &["2xx", "304", "400", "404", "405", "412", "413", "no request"]);
     }
 
     #[test]

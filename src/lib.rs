@@ -23,3 +23,4 @@ pub mod proto;
 pub mod server;
 #[cfg(any(test, fuzzing))]
 mod stub;
+mod wording;

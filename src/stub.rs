@@ -16,7 +16,7 @@ use crate::actor::{ClientMessage, NodeHandle, PendingRequest};
 #[cfg(test)]
 mod port;
 #[cfg(test)]
-pub(crate) use port::Port;
+pub(crate) use port::{MutePort, Port, holds_a_request};
 
 pub(crate) const NODE: NodeId = NodeId::new(0xab);
 pub(crate) const CLUSTER: ClusterId = ClusterId::new(0xc1);

@@ -188,7 +188,8 @@ impl NodeHandle {
     }
 
     fn permit(&self, size_bytes: usize) -> Result<Permit, RequestError> {
-        let kibibytes = size_bytes.div_ceil(KIB).max(1);
+        // A node with higher limits may forward more than all that may wait here: then it waits alone.
+        let kibibytes = size_bytes.div_ceil(KIB).clamp(1, self.limits.max_pending_bytes / KIB);
         let kibibytes = u32::try_from(kibibytes).unwrap_or(u32::MAX);
         let one = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.overloaded_requests())?;
         let kibibytes = Arc::clone(&self.kibibytes).try_acquire_many_owned(kibibytes).map_err(|_| {

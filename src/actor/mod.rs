@@ -72,6 +72,8 @@ pub struct Actor {
     status_requests: Vec<StatusRequest>,
     /// Events from the actor itself for the next turn of the node.
     own_events: Vec<Event>,
+    /// The node wants another turn whatever happens.
+    unfinished: bool,
 }
 
 /// Where the response to a client of this node goes.
@@ -131,6 +133,7 @@ impl Actor {
             votes: BTreeMap::new(),
             status_requests: Vec::new(),
             own_events: Vec::new(),
+            unfinished: false,
         };
         (actor, handle, peer_handle, outboxes)
     }
@@ -173,10 +176,14 @@ impl Actor {
 
     /// Waits until something has happened, and takes one turn with everything that is waiting.
     ///
-    /// Cancel safe: nothing is taken from a lane before the last await.
+    /// Cancel safe: nothing is taken from anywhere before the last await.
     async fn next_turn(&mut self, ticks: &mut tokio::time::Interval) -> Option<HaltReason> {
+        if self.unfinished {
+            // The links and the ports have their turn in between.
+            tokio::task::yield_now().await;
+        }
         let mut turn = Turn { events: std::mem::take(&mut self.own_events), ..Turn::default() };
-        if turn.events.is_empty() {
+        if turn.events.is_empty() && !self.unfinished {
             tokio::select! {
                 biased;
                 changed = self.reports.changed() => match changed {
@@ -196,6 +203,7 @@ impl Actor {
         if effects.halt.is_some() {
             return effects.halt;
         }
+        self.unfinished = effects.unfinished;
         self.carry_out(effects);
         for request in self.status_requests.drain(..) {
             // The caller may be gone.
@@ -291,6 +299,9 @@ impl Actor {
     fn carry_out(&mut self, effects: Effects) {
         for write in effects.writes {
             self.log.append(write);
+        }
+        if let Some(bytes) = effects.wanted_credit_bytes {
+            self.log.want_credit(bytes);
         }
         for (to, message) in effects.messages {
             if let Some(outbox) = self.outboxes.get(&to) {

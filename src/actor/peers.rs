@@ -15,7 +15,7 @@ use lograft_types::{Identity, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Messages from peers that may wait for the actor. A full lane holds up the streams that fill it, one by
-/// one.
+/// one. Each link keeps two places reserved.
 pub(super) const PEER_LANE: usize = 1024;
 
 /// Bytes of entries that may wait in the lane.
@@ -60,6 +60,17 @@ pub struct PeerHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node is shutting down")]
 pub struct ActorGone;
+
+/// A place in the lane of a [`PeerHandle`].
+#[derive(Debug)]
+pub struct ReservedPlace<'a>(mpsc::Permit<'a, PeerEvent>);
+
+impl ReservedPlace<'_> {
+    /// A forwarded request has a result.
+    pub fn forward_done(self, id: ForwardId, result: Result<ForwardResponse, ForwardFailure>) {
+        self.0.send(PeerEvent::Event(Event::ForwardDone { id, result }));
+    }
+}
 
 impl PeerHandle {
     /// Creates a handle, and the receiving end for the actor.
@@ -166,6 +177,14 @@ impl PeerHandle {
         result: Result<ForwardResponse, ForwardFailure>,
     ) -> Result<(), ActorGone> {
         self.send(PeerEvent::Event(Event::ForwardDone { id, result })).await
+    }
+
+    /// Waits for a place in the lane: what is told with it is told at once.
+    ///
+    /// # Errors
+    /// [`ActorGone`]
+    pub async fn reserve(&self) -> Result<ReservedPlace<'_>, ActorGone> {
+        self.lane.reserve().await.map(ReservedPlace).map_err(|_| ActorGone)
     }
 
     fn next_reply_to(&self) -> ReplyTo {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_kv::Command;
 use lograft_node::limits::Limits;
-use lograft_node::{ClientRequest, Consistency, Envelope, Event, PeerRequest};
+use lograft_node::{AppendRequest, ClientRequest, Consistency, Envelope, Event, PeerRequest};
 use lograft_raft as raft;
 use lograft_raft::RequestVote;
 use lograft_storage::{Log, LogOptions};
-use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, WriteSeq};
+use lograft_types::{ClusterId, EntryId, Identity, LogIndex, Member, NodeId, Term, WriteSeq};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -64,6 +64,7 @@ fn empty_report() -> LogReport {
         persisted: WriteSeq::ZERO,
         credit_bytes: 1 << 20,
         disk_full: false,
+        denials: 0,
         log_size_bytes: 0,
         failed: None,
     }
@@ -156,6 +157,105 @@ async fn pitfall_76_after_a_pause_there_is_one_tick_and_it_comes_behind_the_peer
     let tick = seen.iter().position(|tick| *tick).unwrap();
     let last_of_peers = turn.events.iter().rposition(|event| matches!(event, Event::Refused)).unwrap();
     assert!(last_of_peers < tick, "{:?}", turn.events);
+}
+
+/// A stream of appends, with one heartbeat from this peer on it.
+async fn stream(peers: &PeerHandle, from: NodeId) -> (ReplyTo, mpsc::Receiver<PeerResult>) {
+    let (responses, answered) = mpsc::channel(4);
+    let reply_to = peers.stream_opened(responses).await.unwrap();
+    let heartbeat = AppendRequest {
+        term: Term::new(1),
+        leader: from,
+        prev: EntryId::ORIGIN,
+        entries: Vec::new(),
+        commit: LogIndex::ZERO,
+        request_id: 1,
+        read_round: 0,
+    };
+    let envelope = Envelope { from, ..envelope() };
+    peers.append(envelope, reply_to, PeerRequest::Append(heartbeat)).await.unwrap();
+    (reply_to, answered)
+}
+
+/// From whom a stream was lost, as the node is told in one turn with everything that waits.
+fn lost(actor: &mut Actor) -> Vec<NodeId> {
+    let mut turn = Turn::default();
+    actor.drain(&mut turn, &mut tokio::time::interval(PATIENCE));
+    let lost = turn.events.iter().filter_map(|event| match event {
+        Event::StreamLost { from } => Some(*from),
+        _ => None,
+    });
+    lost.collect()
+}
+
+#[tokio::test]
+async fn of_two_streams_of_a_peer_only_the_end_of_the_newer_one_is_news() {
+    let other = NodeId::new(3);
+    let Bench { mut actor, peers, .. } = bench(3, Limits::default());
+    let (older, _older) = stream(&peers, PEER).await;
+    let (newer, _newer) = stream(&peers, PEER).await;
+    let (others, _others) = stream(&peers, other).await;
+    assert_eq!(lost(&mut actor), []);
+    peers.stream_ended(older, false).await.unwrap();
+    assert_eq!(lost(&mut actor), [], "the peer has opened another stream since");
+    peers.stream_ended(newer, false).await.unwrap();
+    assert_eq!(lost(&mut actor), [PEER], "another peer's stream is no replacement");
+    peers.stream_ended(newer, false).await.unwrap();
+    assert_eq!(lost(&mut actor), [], "it has ended already");
+    peers.stream_ended(others, true).await.unwrap();
+    assert_eq!(lost(&mut actor), [], "it was closed in order");
+
+    // The newer one ends first: the peer may be dead, whatever became of the older one.
+    let (older, _older) = stream(&peers, PEER).await;
+    let (newer, _newer) = stream(&peers, PEER).await;
+    peers.stream_ended(newer, false).await.unwrap();
+    assert_eq!(lost(&mut actor), [PEER]);
+    peers.stream_ended(older, false).await.unwrap();
+    assert_eq!(lost(&mut actor), [PEER]);
+
+    // Nobody knows whose stream this was.
+    let (responses, _answered) = mpsc::channel(4);
+    let silent = peers.stream_opened(responses).await.unwrap();
+    peers.stream_ended(silent, false).await.unwrap();
+    assert_eq!(lost(&mut actor), []);
+}
+
+#[tokio::test]
+async fn each_answer_goes_back_on_the_stream_of_its_request() {
+    let Bench { mut actor, peers, .. } = bench(3, Limits::default());
+    let mut ticks = tokio::time::interval(PATIENCE);
+    let (_, mut older) = stream(&peers, PEER).await;
+    let (ended, gone) = stream(&peers, PEER).await;
+    drop(gone);
+    peers.stream_ended(ended, false).await.unwrap();
+    let (_, mut newer) = stream(&peers, PEER).await;
+    while older.is_empty() || newer.is_empty() {
+        let turn = timeout(PATIENCE, actor.next_turn(&mut ticks)).await.expect("the flush is reported");
+        assert_eq!(turn, None);
+    }
+    for answers in [&mut older, &mut newer] {
+        assert!(matches!(answers.try_recv(), Ok(Ok((PEER, _)))));
+        assert!(answers.try_recv().is_err(), "one answer for one request");
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_request_that_no_outbox_takes_is_asked_again_and_then_told() {
+    let Bench { mut actor, handle, peers, _data } = bench(3, Limits::default());
+    let mut ticks = tokio::time::interval(actor.tick);
+    // The peer leads, but there is no link to it.
+    let (_, _answers) = stream(&peers, PEER).await;
+    let asked = tokio::spawn(async move { handle.request(set("k"), Some(Duration::from_millis(50))).await });
+    settle().await;
+    let begun = Instant::now();
+    while !asked.is_finished() {
+        assert_eq!(actor.next_turn(&mut ticks).await, None);
+        tokio::task::yield_now().await;
+        assert!(begun.elapsed() < PATIENCE, "the request timed out long ago");
+    }
+    let told = asked.await.unwrap();
+    assert!(matches!(told, Err(RequestError::NoLeader { .. })), "it certainly never left: {told:?}");
+    assert!(actor.node.is_idle(), "nothing of it is left");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub enum Invalid {
     #[error("limit is {asked} keys, the limit is {limit}")]
     ListLimit {
         /// The number requested.
-        asked: u32,
+        asked: u64,
         /// The largest number allowed.
         limit: u32,
     },
@@ -74,10 +74,16 @@ pub fn value_bytes(bytes: usize, limits: &Limits) -> Result<(), Invalid> {
 pub fn list(prefix: &str, start_after: &str, limit: u32, limits: &Limits) -> Result<u32, Invalid> {
     key_like("prefix", prefix, limits)?;
     key_like("start_after", start_after, limits)?;
-    if limit > limits.max_list_keys {
-        return Err(Invalid::ListLimit { asked: limit, limit: limits.max_list_keys });
-    }
-    Ok(if limit == 0 { limits.max_list_keys } else { limit })
+    Ok(if limit == 0 { limits.max_list_keys } else { list_limit(limit.into(), limits)? })
+}
+
+/// Checks how many keys are requested: any number that a client can type.
+///
+/// # Errors
+/// [`Invalid::ListLimit`].
+pub fn list_limit(asked: u64, limits: &Limits) -> Result<u32, Invalid> {
+    let limit = limits.max_list_keys;
+    u32::try_from(asked).ok().filter(|asked| *asked <= limit).ok_or(Invalid::ListLimit { asked, limit })
 }
 
 fn key_like(field: &'static str, text: &str, limits: &Limits) -> Result<(), Invalid> {

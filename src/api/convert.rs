@@ -164,6 +164,7 @@ fn member(member: MemberStatus) -> v1::Member {
         client_urls: member.client_urls,
         match_index: member.match_index.map_or(0, LogIndex::get),
         progress: member.progress.unwrap_or_default().to_owned(),
+        losses: member.losses,
     }
 }
 

@@ -151,6 +151,7 @@ struct MemberDoc {
     client_urls: Vec<String>,
     match_index: u64,
     progress: String,
+    losses: u64,
 }
 
 impl From<v1::StatusResponse> for StatusDoc {
@@ -186,6 +187,7 @@ impl From<v1::Member> for MemberDoc {
             client_urls: member.client_urls,
             match_index: member.match_index,
             progress: member.progress,
+            losses: member.losses,
         }
     }
 }

@@ -59,6 +59,17 @@ impl ApiError {
         Self::new(Code::NotFound, message, None)
     }
 
+    /// A read failed that a write needed: the write was not sent.
+    pub fn not_applied(self) -> Self {
+        let message = format!("not applied: {}", self.message);
+        Self { message: message.into(), certainty: Some(Certainty::NotApplied), ..self }
+    }
+
+    /// Other writes came first each time. It may be sent again.
+    pub fn contended(why: &str) -> Self {
+        Self::new(Code::Unavailable, format!("not applied: {why}"), Some(Certainty::NotApplied))
+    }
+
     /// The request did not arrive in time.
     pub fn too_slow(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::DeadlineExceeded, message, Some(Certainty::NotApplied))
@@ -89,20 +100,21 @@ impl ApiError {
 
     /// The write's condition does not hold.
     pub fn condition_failed(asked: Option<Revision>, found: Revision) -> Self {
-        let asked = asked.map_or(0, Revision::get);
-        let message = match (asked, found.get()) {
-            (0, found) => format!(
-                "not applied: the condition does not hold: if_mod_revision is 0 (no such key), \
-                 but the key's mod_revision is {found}"
-            ),
-            (asked, 0) => format!(
-                "not applied: the condition does not hold: if_mod_revision is {asked}, but there is no such key (0)"
-            ),
-            (asked, found) => format!(
-                "not applied: the condition does not hold: if_mod_revision is {asked}, \
-                 but the key's mod_revision is {found}"
-            ),
+        let asked = match asked.map_or(0, Revision::get) {
+            0 => "if_mod_revision is 0 (no such key)".to_owned(),
+            asked => format!("if_mod_revision is {asked}"),
         };
+        let is = match found.get() {
+            0 => "there is no such key (0)".to_owned(),
+            found => format!("the key's mod_revision is {found}"),
+        };
+        Self::condition_does_not_hold(&asked, &is, found)
+    }
+
+    /// A write's condition does not hold, in the words in which the client gave it: what it asked for, and what
+    /// is the case.
+    pub fn condition_does_not_hold(asked: &str, is: &str, found: Revision) -> Self {
+        let message = format!("not applied: the condition does not hold: {asked}, but {is}");
         let fault = Self::new(Code::FailedPrecondition, message, Some(Certainty::NotApplied));
         Self { found: Some(found), ..fault }
     }

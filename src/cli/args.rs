@@ -142,7 +142,7 @@ pub(super) struct ManArgs {
 /// Where the client verbs connect to, and how they print.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ClientArgs {
-    /// Where the nodes listen for clients; if one accepts no connection, the next is tried
+    /// Where the nodes listen for clients; if one cannot be reached or is slow, the next is tried
     #[arg(
         long,
         value_name = "HOST:PORT,…",
@@ -158,7 +158,7 @@ pub(super) struct ClientArgs {
     /// How long to wait for the response
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5s")]
     pub(super) command_timeout: Duration,
-    /// How long to wait for a connection to each endpoint
+    /// How long each endpoint may take to accept a connection and to say something on it
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "2s")]
     pub(super) dial_timeout: Duration,
 }

@@ -9,16 +9,19 @@
 //! - The ports are tried before the nodes start; somebody may still be faster. The node then says so, and ends.
 
 mod child;
+mod founding;
 mod news;
 mod plan;
 
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
+use humantime::format_duration;
+use lograft_storage::Directory;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -28,24 +31,37 @@ use super::output;
 use child::{Event, Keeper, Stop};
 use plan::Plan;
 
-/// How long a node that died stays down.
+/// How long a node that died stays down. The pause doubles while it dies again and again.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 
 /// Runs a cluster until it is interrupted.
 pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     let plan = Plan::new(args).map_err(|message| Failure::new(Code::BadArguments, message))?;
-    plan.try_directories().map_err(|message| Failure::new(Code::Error, message))?;
-    plan.try_ports().map_err(|message| Failure::new(Code::Error, message))?;
-    make_dir(&args.data_dir).map_err(|error| {
-        Failure::new(Code::Error, format!("cannot make the directory {}: {error}", args.data_dir.display()))
-    })?;
+    let failure = |message| Failure::new(Code::Error, message);
+    // A directory that is made here has no other cluster; one that was there may have.
+    let lock = args.data_dir.exists().then(|| lock(&args.data_dir)).transpose()?;
+    plan.try_directories().map_err(failure)?;
+    plan.try_ports().map_err(failure)?;
+    Directory::make(&args.data_dir).map_err(|error| failure(error.to_string()))?;
+    let _lock = lock.map_or_else(|| self::lock(&args.data_dir), Ok)?;
+    plan.found().map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Error, format!("cannot start: {error}")))?;
     runtime.block_on(supervise(Arc::new(plan), !args.no_restart))
 }
 
-fn make_dir(dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+/// Locks the cluster's directory as long as the result lives: two clusters would take turns at the same nodes.
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let failure = |message| Failure::new(Code::Error, message);
+    let shown = dir.display();
+    let file = File::open(dir).map_err(|error| failure(format!("cannot open {shown}: {error}")))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => failure(format!(
+            "another `lograft cluster` uses {shown}: stop that one, or give another --data-dir; nothing was started"
+        )),
+        TryLockError::Error(error) => failure(format!("cannot lock {shown}: {error}")),
+    })?;
+    Ok(file)
 }
 
 async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
@@ -78,7 +94,7 @@ async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
                 if let (false, Some(failure)) = (ready, failed_to_start(&plan, &event)) {
                     break Err(failure);
                 }
-                tell(&describe(&plan, restart, &event));
+                tell(&describe(&plan, &event));
             }
         }
     };
@@ -104,7 +120,7 @@ async fn supervise(plan: Arc<Plan>, restart: bool) -> Result<(), Failure> {
 
 /// A node that ends by itself before anything worked will do so again: a wrong directory, a port in use.
 fn failed_to_start(plan: &Plan, event: &Event) -> Option<Failure> {
-    let Event::Died { node, reason, by_itself: true, last_lines } = event else { return None };
+    let Event::Died { node, reason, by_itself: true, last_lines, .. } = event else { return None };
     let name = &plan.nodes[*node].name;
     let said = last_lines.last().map(|line| line.strip_prefix("lograft: ").unwrap_or(line));
     let why = said.map_or_else(|| reason.clone(), str::to_owned);
@@ -135,25 +151,35 @@ fn tell(text: &str) {
     drop(output::write(format!("{text}\n").as_bytes()));
 }
 
-fn describe(plan: &Plan, restart: bool, event: &Event) -> String {
+fn describe(plan: &Plan, event: &Event) -> String {
     match event {
         Event::Started { node, pid, again } => {
             let node = &plan.nodes[*node];
             let words = if *again { "runs again" } else { "runs" };
             format!("{} {words}: pid {pid}, clients {}, peers {}", node.name, node.client(), node.peer())
         }
-        Event::Died { node, reason, last_lines, .. } => {
+        Event::Died { node, reason, last_lines, again_in, .. } => {
             let name = &plan.nodes[*node].name;
             let mut text = format!("{name} {reason}");
             for line in last_lines {
                 text.push_str(&format!("\n    {line}"));
             }
-            if restart {
-                text.push_str(&format!("\n{name} is started again in two seconds"));
-            } else {
-                text.push_str(&format!("\nstart it again with: {}", plan.command_line(*node)));
+            match again_in {
+                Some(pause) => {
+                    text.push_str(&format!("\n{name} is started again in {}", format_duration(*pause)));
+                }
+                None => text.push_str(&format!("\nstart it again with: {}", plan.command_line(*node))),
             }
             text
+        }
+        Event::Missing { node } => {
+            let plan::NodePlan { name, data_dir, .. } = &plan.nodes[*node];
+            format!(
+                "{name} is not started: its data directory {} is gone or empty, and an empty one in its place can lose \
+                 acknowledged writes\n{name} waits until that very directory is back; the others serve meanwhile if \
+                 they are a majority",
+                data_dir.display()
+            )
         }
         Event::News(line) => line.clone(),
         Event::Ready => ready_text(plan),

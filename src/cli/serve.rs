@@ -53,6 +53,7 @@ pub(super) fn print_config(args: &ServeArgs) -> Result<(), Failure> {
     config.map(drop).map_err(Failure::from)
 }
 
-fn layers(args: &ServeArgs) -> Result<Layers, Failure> {
+/// The flags, the environment and the configuration file.
+pub(super) fn layers(args: &ServeArgs) -> Result<Layers, Failure> {
     Ok(Layers::load(&args.flags, &|name| std::env::var_os(name))?)
 }

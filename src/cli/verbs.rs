@@ -139,12 +139,15 @@ fn client(args: &ClientArgs) -> Result<Client, Failure> {
 fn run<T>(work: impl Future<Output = Result<T, Failure>>, interrupted: &'static str) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Error, format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::select! {
             done = work => done,
             Ok(()) = tokio::signal::ctrl_c() => Err(Failure::new(Code::Interrupted, interrupted)),
         }
-    })
+    });
+    // A name that is being looked up may take longer than anybody waits.
+    runtime.shutdown_background();
+    result
 }
 
 /// All of stdin, byte for byte.

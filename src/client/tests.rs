@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::{Client, Error, Options};
 use crate::proto::v1;
-use crate::stub::Port;
+use crate::stub::{MutePort, Port, holds_a_request};
 use lograft_node::RequestError;
 use lograft_node::limits::Limits;
 
@@ -30,15 +30,20 @@ async fn dead() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-/// A server that accepts connections and breaks each one once data has arrived; ends after `connections` of
+/// A server that accepts connections and breaks each one once a request has arrived; ends after `connections` of
 /// them.
 async fn breaking(connections: usize) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     let address = listener.local_addr().unwrap().to_string();
     let server = tokio::spawn(async move {
         for _ in 0..connections {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = stream.read(&mut [0; 64]).await;
+            stream.write_all(EMPTY_SETTINGS).await.unwrap();
+            let mut bytes = Vec::new();
+            while !holds_a_request(&bytes) {
+                stream.read_buf(&mut bytes).await.unwrap();
+            }
         }
     });
     (address, server)
@@ -87,6 +92,76 @@ async fn a_read_goes_on_to_an_endpoint_that_serves() {
     let client = client(&[broken, leaderless.address.to_string(), port.address.to_string()]);
     assert_eq!(client.get(get()).await.unwrap().kv, None);
     assert_eq!((leaderless.script.seen().len(), port.script.seen().len()), (1, 1));
+}
+
+/// Patient enough for any machine, and for no endpoint that hangs.
+fn patient(endpoints: &[String], dial_timeout: Duration) -> Client {
+    let command_timeout = Duration::from_secs(30);
+    Client::new(&Options { endpoints: endpoints.to_vec(), dial_timeout, command_timeout }).unwrap()
+}
+
+#[tokio::test]
+async fn a_read_does_not_wait_for_an_endpoint_that_hangs() {
+    let mute = MutePort::open().await;
+    let held = Port::open(Limits::default()).await;
+    held.script.hold();
+    let port = Port::open(Limits::default()).await;
+    let endpoints = [mute.address.clone(), held.address.to_string(), port.address.to_string()];
+    let client = patient(&endpoints, Duration::from_secs(30));
+    assert_eq!(client.get(get()).await.unwrap().kv, None);
+    assert_eq!((held.script.seen().len(), port.script.seen().len()), (1, 1));
+    client.get(get()).await.unwrap();
+    assert_eq!(
+        (held.script.seen().len(), port.script.seen().len()),
+        (1, 2),
+        "it stays with the one that answers"
+    );
+}
+
+#[tokio::test]
+async fn a_write_goes_past_an_endpoint_that_hangs_and_nothing_of_it_leaves_there() {
+    for dial_timeout in [Duration::from_millis(100), Duration::from_secs(30)] {
+        let mute = MutePort::open().await;
+        let port = Port::open(Limits::default()).await;
+        let client = patient(&[mute.address.clone(), port.address.to_string()], dial_timeout);
+        client.set(set()).await.unwrap();
+        assert_eq!(port.script.seen().len(), 1);
+        drop(client);
+        assert!(!mute.got_a_request().await, "the write left for the endpoint that hangs");
+    }
+}
+
+#[tokio::test]
+async fn pitfall_52_a_write_that_left_is_not_sent_to_another_endpoint_however_slow_the_first_is() {
+    let held = Port::open(Limits::default()).await;
+    held.script.hold();
+    let port = Port::open(Limits::default()).await;
+    let endpoints = vec![held.address.to_string(), port.address.to_string()];
+    let command_timeout = Duration::from_secs(1);
+    let options = Options { endpoints, command_timeout, ..Options::default() };
+    let Err(Error::UnknownOutcome(words)) = Client::new(&options).unwrap().set(set()).await else { panic!() };
+    let expected = format!("outcome unknown: {}: no response within 1s: ", held.address);
+    assert!(words.starts_with(&expected), "{words}");
+    assert_eq!((held.script.seen().len(), port.script.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_error_names_each_endpoint_and_what_happened_there() {
+    let (dead, mute) = (dead().await, MutePort::open().await);
+    let client = patient(&[dead.clone(), mute.address.clone()], Duration::from_millis(100));
+    let expected = format!(
+        "{dead}: Connection refused (os error 111); {}: connected, but nothing was answered within 100ms",
+        mute.address
+    );
+    assert_eq!(client.set(set()).await, Err(Error::BadConnection(expected.clone())));
+    assert_eq!(client.get(get()).await, Err(Error::BadConnection(expected)));
+
+    let leaderless = Port::open(Limits::default()).await;
+    let why = RequestError::ReadTimedOut { waited_ms: 5 };
+    leaderless.script.fail_with(why.clone());
+    let client = patient(&[leaderless.address.to_string(), dead.clone()], Duration::from_secs(30));
+    let expected = format!("{}: {why}; {dead}: Connection refused (os error 111)", leaderless.address);
+    assert_eq!(client.get(get()).await, Err(Error::Failed(expected)));
 }
 
 #[tokio::test]
@@ -156,6 +231,16 @@ async fn every_endpoint_is_asked_for_its_status() {
     let expected: Vec<_> = endpoints.iter().map(String::as_str).zip([true, false, true]).collect();
     assert_eq!(answered, expected);
     assert!(matches!(statuses[1].1, Err(Error::BadConnection(_))));
+
+    let mute = MutePort::open().await;
+    let held = Options {
+        endpoints: vec![mute.address.clone(), one.address.to_string()],
+        command_timeout: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let statuses = Client::new(&held).unwrap().statuses().await;
+    let Err(Error::BadConnection(words)) = &statuses[0].1 else { panic!("{statuses:?}") };
+    assert!(words.starts_with(&format!("{}: connected, but nothing was answered", mute.address)), "{words}");
 }
 
 #[tokio::test]

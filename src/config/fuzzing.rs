@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lograft_kv::Command;
-use lograft_node::limits::{KIB, Limits};
+use lograft_node::limits::{KIB, LARGEST_COMMAND_BYTES, Limits, MAX_PEER_MESSAGE_BYTES};
 
 use super::settings::Kind;
 use super::{ConfigError, Existing, HttpUrl, Layers, SETTINGS, ServerConfig, render};
@@ -104,18 +104,17 @@ fn tidy(kind: Kind, text: &str) -> Vec<String> {
     }
 }
 
-/// A request fits where requests wait, an entry into the log, and entries into the messages between peers: what does not
-/// would be refused by the receiver and sent again for ever.
+/// A request fits where requests wait, and entries into the messages between peers: what does not would be refused by
+/// the receiver and sent again for ever.
 pub(super) fn fits(limits: &Limits) {
     let set = limits.max_key_bytes + limits.max_value_bytes;
     assert!(set <= limits.max_request_bytes && set <= limits.max_pending_bytes);
     assert!(limits.min_segment_bytes <= limits.max_segment_bytes);
     let entry = Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes);
-    assert!(entry < limits.max_peer_message_bytes);
-    assert!((entry as u64) < limits.max_segment_bytes / 2);
+    assert!(entry <= LARGEST_COMMAND_BYTES && LARGEST_COMMAND_BYTES < MAX_PEER_MESSAGE_BYTES);
     // Entries of a byte each weigh most on the wire: their ids, tags and lengths, 32 bytes at the most.
     let batch = limits.max_append_bytes + limits.max_append_entries * 32 + KIB;
-    assert!(batch <= limits.max_peer_message_bytes);
+    assert!(batch <= MAX_PEER_MESSAGE_BYTES);
 }
 
 /// The invariants of [`ServerConfig`], and the identity that it gives.

@@ -36,13 +36,7 @@ impl ServerConfig {
     /// # Errors
     /// If the configuration says that the cluster exists already: joining one is not supported yet.
     pub fn found(&self, random: u64) -> Result<Founded, ConfigError> {
-        if self.join_existing {
-            return Err(ConfigError::Contradiction(format!(
-                "--initial-cluster-state existing: a node cannot join a running cluster yet, and {} holds no node: \
-                 start all members of a new cluster with --initial-cluster-state new",
-                self.data_dir.display()
-            )));
-        }
+        self.may_found()?;
         let cluster = self.derived_cluster_id().unwrap_or_else(|| ClusterId::new(random.max(1)));
         let member = |name: &str, url: String| Member {
             id: node_id(cluster, name),
@@ -62,6 +56,22 @@ impl ServerConfig {
             ));
         }
         Ok(Founded { identity: Identity { cluster, node: node_id(cluster, &self.name) }, members })
+    }
+
+    /// Whether an empty data directory may become this node's.
+    ///
+    /// # Errors
+    /// If the configuration says that the cluster exists already.
+    pub fn may_found(&self) -> Result<(), ConfigError> {
+        if !self.join_existing {
+            return Ok(());
+        }
+        Err(ConfigError::Contradiction(format!(
+            "--initial-cluster-state existing: {} holds no node, and a node cannot join a running cluster yet. If this \
+             member had a data directory, put that very directory back: an empty one in its place can lose \
+             acknowledged writes. Only the members of a new cluster start with --initial-cluster-state new",
+            self.data_dir.display()
+        )))
     }
 
     /// Compares the configuration with what the data directory says about itself. Returns warnings:

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use lograft_kv::Command;
-use lograft_node::limits::{KIB, Limits, MIB};
+use lograft_node::limits::{KIB, LARGEST_KEY_BYTES, LARGEST_VALUE_BYTES, Limits, MIB};
 
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -11,8 +10,6 @@ use super::layers::Layers;
 const GIB: usize = MIB << 10;
 /// The log keeps 64 KiB back for terms and votes: the next power of two has room for entries, too.
 const SMALLEST_SEGMENT: u64 = 128 * KIB as u64;
-/// What stands around an entry in a record of the log and in a message to a peer.
-const FRAME_BYTES: usize = KIB;
 
 /// Reads the limits and checks how they relate.
 pub(super) fn from_layers(layers: &Layers) -> Result<Limits, ConfigError> {
@@ -24,9 +21,9 @@ pub(super) fn from_layers(layers: &Layers) -> Result<Limits, ConfigError> {
         let message = format!("{max_segment_bytes} is not a power of two: use {next}");
         return Err(layers.invalid("max-segment-bytes", message));
     }
-    let mut limits = Limits {
-        max_key_bytes: bytes("max-key-bytes", 1, MIB)?,
-        max_value_bytes: bytes("max-value-bytes", 1, 256 * MIB)?,
+    let limits = Limits {
+        max_key_bytes: bytes("max-key-bytes", 1, LARGEST_KEY_BYTES)?,
+        max_value_bytes: bytes("max-value-bytes", 1, LARGEST_VALUE_BYTES)?,
         max_request_bytes: bytes("max-request-bytes", 1, 512 * MIB)?,
         max_pending_requests: bytes("max-pending-requests", 1, 1 << 20)?,
         max_pending_bytes: bytes("max-pending-bytes", KIB, 64 * GIB)?,
@@ -37,13 +34,9 @@ pub(super) fn from_layers(layers: &Layers) -> Result<Limits, ConfigError> {
         ..defaults
     };
     let set = limits.max_key_bytes + limits.max_value_bytes;
-    let entry = Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes) + FRAME_BYTES;
-    limits.max_peer_message_bytes = defaults.max_peer_message_bytes.max(entry);
-    holds("max-request-bytes", limits.max_request_bytes, "a Set", set)?;
+    holds("max-request-bytes", limits.max_request_bytes, set)?;
     // Bytes that wait are counted in whole KiB.
-    holds("max-pending-bytes", limits.max_pending_bytes / KIB * KIB, "a Set", set)?;
-    let half_a_segment = usize::try_from(max_segment_bytes / 2).unwrap_or(usize::MAX);
-    holds("max-segment-bytes", half_a_segment, "an entry of the log (the JSON of a Set)", entry)?;
+    holds("max-pending-bytes", limits.max_pending_bytes / KIB * KIB, set)?;
     Ok(limits)
 }
 
@@ -56,13 +49,13 @@ pub(super) fn max_connections(layers: &Layers) -> Result<Option<usize>, ConfigEr
     }
 }
 
-/// Checks that what the longest key and value make fits into a limit.
-fn holds(limit: &str, room: usize, what: &str, size: usize) -> Result<(), ConfigError> {
-    if size <= room {
+/// Checks that a Set of the longest key and value fits into a limit.
+fn holds(limit: &str, limit_bytes: usize, set_bytes: usize) -> Result<(), ConfigError> {
+    if set_bytes <= limit_bytes {
         return Ok(());
     }
     Err(ConfigError::Contradiction(format!(
-        "--max-key-bytes and --max-value-bytes allow {what} of {size} bytes, but --{limit} has room for {room} only: \
+        "--max-key-bytes and --max-value-bytes allow a Set of {set_bytes} bytes, but --{limit} holds {limit_bytes} only: \
          raise --{limit}, or lower one of them"
     )))
 }

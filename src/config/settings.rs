@@ -118,7 +118,7 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "STATE",
         kind: Kind::Text,
         default: Some("new"),
-        help: "new; existing (joining a running cluster) is not supported yet",
+        help: "new: an empty data directory becomes this node's; existing: it is refused (joining a running cluster is not supported yet)",
     },
     Setting {
         group: TIMING,
@@ -214,6 +214,6 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "BYTES",
         kind: Kind::Number,
         default: Some("64MiB"),
-        help: "The largest segment of the log, a power of two (128KiB to 1GiB); the disk needs room for three",
+        help: "Where the log's segments stop doubling, a power of two (128KiB to 1GiB); the disk needs room for three. A larger entry gets a larger segment",
     },
 ];

@@ -332,7 +332,6 @@ fn limits_that_do_not_fit_each_other_are_refused() {
         ("max-pending-bytes", "1MiB"),
         ("max-segment-bytes", "64KiB"),
         ("max-segment-bytes", "200000"),
-        ("max-segment-bytes", "2MiB"),
         ("max-key-bytes", "0"),
         ("max-key-bytes", "99999999999999999999"),
         ("max-key-bytes", "99999999999999GiB"),

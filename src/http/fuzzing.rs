@@ -109,6 +109,7 @@ async fn exchange(api: &Api, script: &Script, request: Request<Vec<u8>>, limits:
         assert!(document["code"].is_string() && document["message"].is_string(), "{document}");
     }
     match answer.status.as_u16() {
+        304 => "304",
         400 => "400",
         404 => "404",
         405 => "405",

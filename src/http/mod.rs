@@ -13,6 +13,10 @@
 //! `start_after`, `limit`, `keys_only` and `serializable` of the list; `verbose` of `/readyz`. They mean the
 //! same as the gRPC fields of the same name. An unknown parameter is an error.
 //!
+//! The `ETag` of a key is its mod_revision in quotes. `If-Match` and `If-None-Match` work as conditions (see
+//! `condition`); a condition that a write cannot have is an error. A GET of what the client has already gets 304.
+//! HEAD responds with the headers of GET.
+//!
 //! 64-bit numbers are plain numbers. IDs and hashes, which are only compared, are hexadecimal text. An error
 //! is `{"code":"INVALID_ARGUMENT","message":"…"}` with gRPC's name of the code, under the matching HTTP
 //! status: 400 bad request, 404 no such key or path, 405, 408 body too slow, 412 the condition does not hold,
@@ -26,6 +30,7 @@
 //! most 64 KiB, so a larger `--max-key-bytes` helps only gRPC.
 
 mod body;
+mod condition;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod keys;
@@ -80,12 +85,17 @@ impl Resource {
 
 /// Responds to a request.
 pub async fn dispatch(api: Api, request: Request<Body>) -> Response<Body> {
+    let is_head = request.method() == Method::HEAD;
+    let response = respond_to(api, request).await;
+    if is_head { respond::without_body(response) } else { response }
+}
+
+async fn respond_to(api: Api, request: Request<Body>) -> Response<Body> {
     let Some(resource) = Resource::of(request.uri().path()) else {
         return respond::fault(&ApiError::not_found(format!("no such path: {}", request.uri().path())));
     };
     let answered = match *request.method() {
-        Method::GET => read(api, &resource, request).await,
-        Method::HEAD => read(api, &resource, request).await.map(|answer| answer.map(|_| Body::empty())),
+        Method::GET | Method::HEAD => read(api, &resource, request).await,
         Method::PUT if matches!(resource, Resource::Key) => keys::put(api, request).await,
         Method::DELETE if matches!(resource, Resource::Key) => keys::delete(api, request).await,
         _ => Ok(not_allowed(&resource, request.method())),

@@ -1,7 +1,7 @@
 //! Responses: JSON documents, plain text, and errors with the matching HTTP status.
 
-use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use tonic::Code;
@@ -20,6 +20,23 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response<Bo
 /// Plain text.
 pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", text.into())
+}
+
+/// No body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The response to HEAD: that to GET without its body, but with its length.
+pub(super) fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    // The response to a GET of what has not changed has no body either.
+    if let (Some(bytes), true) = (body.size_hint().exact(), parts.status != StatusCode::NOT_MODIFIED) {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {

@@ -123,6 +123,143 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
+async fn head_tells_the_length_that_get_would_have() {
+    let edge = Edge::new();
+    edge.send("PUT", "/v1/kv/k", "hello").await;
+    for path in ["/v1/kv/k", "/v1/kv/none", "/v1/kv", "/v1/kv?limit=x", "/v1/status", "/livez", "/none"] {
+        let get = edge.get(path).await;
+        let head = edge.send("HEAD", path, "").await;
+        assert_eq!((head.status(), head.body.as_str()), (get.status(), ""), "{path}");
+        assert_eq!(head.header("content-length"), get.body.len().to_string(), "{path}");
+    }
+}
+
+impl Edge {
+    async fn with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.request(request.body(body.into()).unwrap()).await
+    }
+
+    async fn value(&self) -> String {
+        let got = self.get("/v1/kv/k").await;
+        if got.status() == 404 { "none".to_owned() } else { got.body }
+    }
+}
+
+#[tokio::test]
+async fn the_etag_is_the_mod_revision_and_a_condition_of_writes() {
+    let edge = Edge::new();
+    let path = "/v1/kv/k";
+    let fails = "not applied: the condition does not hold: ";
+    // The header, the write, what becomes of it, and what is stored afterwards.
+    for (method, name, value, body, status, message, after) in [
+        ("PUT", "if-match", "*", "a", 412, "If-Match is * (any value), but there is no such key", "none"),
+        ("DELETE", "if-match", "*", "", 412, "If-Match is * (any value), but there is no such key", "none"),
+        ("PUT", "if-match", "\"2\"", "a", 412, "If-Match is \"2\", but there is no such key", "none"),
+        ("PUT", "if-none-match", "*", "b", 200, "", "b"),
+        (
+            "PUT",
+            "if-none-match",
+            "*",
+            "c",
+            412,
+            "If-None-Match is * (no such key), but the key's ETag is \"2\"",
+            "b",
+        ),
+        (
+            "DELETE",
+            "if-none-match",
+            "*",
+            "",
+            412,
+            "If-None-Match is * (no such key), but the key's ETag is \"2\"",
+            "b",
+        ),
+        ("PUT", "if-match", "\"2\"", "d", 200, "", "d"),
+        ("PUT", "if-match", "\"2\"", "e", 412, "If-Match is \"2\", but the key's ETag is \"3\"", "d"),
+        ("PUT", "if-match", "*", "f", 200, "", "f"),
+        ("DELETE", "if-match", "\"3\"", "", 412, "If-Match is \"3\", but the key's ETag is \"4\"", "f"),
+        ("DELETE", "if-match", "\"4\"", "", 200, "", "none"),
+        ("PUT", "if-none-match", "*", "g", 200, "", "g"),
+        ("DELETE", "if-match", "*", "", 200, "", "none"),
+    ] {
+        let answer = edge.with(method, path, &[(name, value)], body).await;
+        assert_eq!(edge.value().await, after, "{method} {name}: {value}");
+        if status == 412 {
+            answer.assert_error(412, "FAILED_PRECONDITION", &format!("{fails}{message}"));
+            assert_eq!(answer.header("lograft-outcome"), "not-applied");
+        }
+        assert_eq!(answer.status(), status, "{method} {name}: {value}: {}", answer.body);
+        if (method, status) == ("PUT", 200) {
+            let etag = edge.get(path).await.header("etag").to_owned();
+            assert_eq!((answer.header("etag"), etag.is_empty()), (etag.as_str(), false));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_a_write_cannot_have_is_refused_and_never_ignored() {
+    let edge = Edge::new();
+    edge.send("PUT", "/v1/kv/k", "kept").await;
+    let plain = "/v1/kv/k";
+    let of_match = |tag: &str| {
+        format!("If-Match is {tag}, but of a write it must be * (the key exists) or one ETag, such as \"5\"")
+    };
+    let only_star = "If-None-Match is \"2\", but of a write it can only be * (no such key)".to_owned();
+    for (path, headers, message) in [
+        (plain, &[("if-match", "\"2\", \"3\"")][..], of_match("\"2\", \"3\"")),
+        (plain, &[("if-match", "W/\"2\"")], of_match("W/\"2\"")),
+        (plain, &[("if-match", "2")], of_match("2")),
+        (plain, &[("if-match", "\"0\"")], of_match("\"0\"")),
+        (plain, &[("if-match", "\"02\"")], of_match("\"02\"")),
+        (plain, &[("if-match", "")], of_match("")),
+        (plain, &[("if-none-match", "\"2\"")], only_star),
+        (plain, &[("if-match", "\"2\""), ("if-match", "\"2\"")], "if-match is given twice: a write has one condition".into()),
+        (plain, &[("if-match", "*"), ("if-none-match", "*")], "a write has one condition, not If-Match and If-None-Match".into()),
+        ("/v1/kv/k?if_mod_revision=2", &[("if-match", "\"2\"")], "a write has one condition, not if_mod_revision and If-Match".into()),
+        (
+            plain,
+            &[("if-unmodified-since", "Sat, 29 Oct 1994 19:43:31 GMT")],
+            "If-Unmodified-Since cannot be a condition, because keys have no time of modification: use If-Match".into(),
+        ),
+    ] {
+        for method in ["PUT", "DELETE"] {
+            edge.with(method, path, headers, "overwritten").await.assert_invalid(&message);
+            assert_eq!(edge.value().await, "kept");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_what_the_client_has_gets_304() {
+    let edge = Edge::new();
+    edge.send("PUT", "/v1/kv/k", "hello").await;
+    for (name, tags, status) in [
+        ("if-none-match", "\"2\"", 304),
+        ("if-none-match", "W/\"2\"", 304),
+        ("if-none-match", "\"1\", \"2\"", 304),
+        ("if-none-match", "*", 304),
+        ("if-none-match", "\"3\"", 200),
+        ("if-none-match", "nonsense", 200),
+        ("if-match", "\"2\"", 200),
+        ("if-match", "*", 200),
+        ("if-match", "W/\"2\"", 412),
+        ("if-match", "\"3\"", 412),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = edge.with(method, "/v1/kv/k", &[(name, tags)], "").await;
+            assert_eq!(answer.status(), status, "{method} {name}: {tags}");
+            assert_eq!((answer.header("etag"), answer.header("lograft-mod-revision")), ("\"2\"", "2"));
+            if status == 304 {
+                assert_eq!((answer.body.as_str(), answer.header("content-length")), ("", ""));
+            }
+        }
+        assert_eq!(edge.with("GET", "/v1/kv/none", &[(name, tags)], "").await.status(), 404);
+    }
+}
+
+#[tokio::test]
 async fn every_key_has_its_place_in_the_path() {
     let edge = Edge::new();
     for (path, key) in [
@@ -237,6 +374,7 @@ async fn parameters_are_known_unambiguous_and_of_their_kind() {
             r#"parameter if_mod_revision is "+1", but must be a number from 0 to 18446744073709551615"#,
         ),
         ("GET", "/v1/kv?limit=1001", "limit is 1001 keys, the limit is 1000"),
+        ("GET", "/v1/kv?limit=99999999999", "limit is 99999999999 keys, the limit is 1000"),
     ] {
         edge.send(method, path, "").await.assert_invalid(message);
     }

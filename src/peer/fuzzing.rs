@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits {
     max_inflight_messages: 4,
     max_inflight_bytes: 800,
     max_stream_requests: 8,
-    max_peer_message_bytes: 1024,
+    max_turn_bytes: 1024,
     entry_cache_bytes: 1024,
     min_segment_bytes: 1 << 16,
     max_segment_bytes: 1 << 20,
@@ -120,11 +120,9 @@ fn list(list: v1::ListRequest) -> &'static str {
 fn append(message: v1::AppendEntriesRequest) -> &'static str {
     let Ok((envelope, request)) = wire::append_from_wire(message.clone()) else { return "refused" };
     let PeerRequest::Append(append) = &request else { panic!("an append is an append") };
-    if envelope.check(IDENTITY).is_err() || request.check(envelope.from, &LIMITS).is_err() {
+    if envelope.check(IDENTITY).is_err() || request.check(envelope.from).is_err() {
         return "refused";
     }
-    let limit = Command::max_encoded_bytes(LIMITS.max_key_bytes, LIMITS.max_value_bytes);
-    assert!(append.entries.iter().all(|entry| entry.payload.len() <= limit), "no entry is too large");
     assert_eq!(wire::append_to_wire(envelope, &core(append), append.entries.clone()), message);
     "append"
 }
@@ -157,7 +155,7 @@ fn append_response(message: &v1::AppendEntriesResponse) -> &'static str {
 
 fn request_vote(message: &v1::RequestVoteRequest) -> &'static str {
     let (envelope, request) = wire::vote_from_wire(message);
-    if envelope.check(IDENTITY).is_err() || request.check(envelope.from, &LIMITS).is_err() {
+    if envelope.check(IDENTITY).is_err() || request.check(envelope.from).is_err() {
         return "refused";
     }
     let PeerRequest::Vote { candidate, vote } = request else { panic!("a vote is a vote") };
@@ -179,7 +177,7 @@ fn vote_response(message: &v1::RequestVoteResponse) -> &'static str {
 fn forward(message: v1::ForwardRequest) -> &'static str {
     let envelope: Envelope = wire::envelope!(message);
     let (id, timeout_ms) = (message.id, message.timeout_ms);
-    let Ok(request) = forwarded_request(message.clone(), &LIMITS) else { return "refused" };
+    let Ok(request) = forwarded_request(message.clone()) else { return "refused" };
     if envelope.check(IDENTITY).is_err() {
         return "refused";
     }

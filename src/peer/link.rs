@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lograft_node::limits::Limits;
+use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
 use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
 use lograft_raft::{AppendEntries, RequestVote, Response};
 use lograft_storage::{LogReader, RealOs};
@@ -55,8 +55,6 @@ pub struct Link {
     pub reader: LogReader<RealOs>,
     /// What this node says about itself.
     pub handshake: Handshake,
-    /// The node's limits.
-    pub limits: Limits,
     /// How long a peer may be silent before it is considered dead.
     pub silence: Duration,
 }
@@ -121,8 +119,8 @@ impl Link {
             .connect()
             .await?;
         let mut client = RaftClient::new(channel)
-            .max_decoding_message_size(self.limits.max_peer_message_bytes)
-            .max_encoding_message_size(self.limits.max_peer_message_bytes);
+            .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let mut hello = Request::new(self.handshake());
         hello.set_timeout(self.silence.max(CONNECT_TIMEOUT));
         let answer = client.handshake(hello).await?.into_inner();
@@ -206,15 +204,20 @@ impl Link {
         forwards: &mpsc::Sender<v1::ForwardRequest>,
         outstanding: &Outstanding,
     ) -> Result<Never, Broken> {
+        // The link may break at any await, which ends this loop. So both ways on are reserved first: a request taken
+        // from the outbox leaves, or is reported, at once.
+        let mut report = self.actor.reserve().await?;
         loop {
-            // Reserve a place first, so that a request taken from the outbox leaves at once.
             let place = forwards.reserve().await.map_err(|_| Broken::Ended)?;
             match self.outbox.next_forward().await {
                 Ok(Forward { id, request, timeout_ms, to: _ }) => {
                     outstanding.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
                     place.send(wire::forward_to_wire(self.envelope(), id.0, timeout_ms, request));
                 }
-                Err(id) => self.actor.forward_done(id, Err(ForwardFailure::NotTaken)).await?,
+                Err(id) => {
+                    report.forward_done(id, Err(ForwardFailure::NotTaken));
+                    report = self.actor.reserve().await?;
+                }
             }
         }
     }
@@ -289,12 +292,14 @@ impl Link {
         mut answers: Streaming<v1::ForwardResponse>,
         outstanding: &Outstanding,
     ) -> Result<Never, Broken> {
+        // As above: a response that was read is reported at once, or it would be lost with the link.
+        let mut report = self.actor.reserve().await?;
         while let Some(answer) = answers.message().await? {
             let id = ForwardId(answer.id);
             // Ignore a response to a request that was never sent or already has one.
             if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
-                let result = wire::forward_response_from_wire(answer, self.peer.id);
-                self.actor.forward_done(id, result).await?;
+                report.forward_done(id, wire::forward_response_from_wire(answer, self.peer.id));
+                report = self.actor.reserve().await?;
             }
         }
         Err(Broken::Ended)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_kv::Command;
-use lograft_node::limits::Limits;
+use lograft_node::limits::{LARGEST_COMMAND_BYTES, Limits};
 use lograft_node::{Envelope, ForwardRequest, PeerResult, Refusal, RequestError};
 use lograft_raft as raft;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -253,7 +253,7 @@ async fn receive_forwards(
         let id = message.id;
         let timeout = Duration::from_millis(message.timeout_ms);
         let taken = match service.admit(wire::envelope!(message)).await {
-            Ok(()) => forwarded_request(message, service.limits())
+            Ok(()) => forwarded_request(message)
                 .and_then(|request| service.handle.forwarded(id, request, timeout, answers.clone())),
             Err(status) => Err(RequestError::Refused(status.message().to_owned())),
         };
@@ -265,16 +265,14 @@ async fn receive_forwards(
 }
 
 /// A command that this node cannot apply must not enter the log: it would stop every node.
-pub(super) fn forwarded_request(
-    message: v1::ForwardRequest,
-    limits: &Limits,
-) -> Result<ForwardRequest, RequestError> {
+///
+/// Its size was judged by the node that admitted it.
+pub(super) fn forwarded_request(message: v1::ForwardRequest) -> Result<ForwardRequest, RequestError> {
     use v1::forward_request::Request;
     match message.request {
         Some(Request::Command(payload)) => {
-            let limit = Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes);
-            if payload.len() > limit {
-                let size = payload.len();
+            let (size, limit) = (payload.len(), LARGEST_COMMAND_BYTES);
+            if size > limit {
                 return Err(RequestError::Refused(format!(
                     "the command has {size} bytes, the limit is {limit}"
                 )));

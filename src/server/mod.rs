@@ -25,6 +25,7 @@ use crate::config::{ConfigError, Existing, HttpUrl, ServerConfig};
 use crate::peer::{Handshake, Link, RaftService};
 use crate::proto::v1::raft_server::RaftServer;
 use lograft_node::NodeConfig;
+use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
 use lograft_os::process::descriptor_limit;
 use lograft_raft as raft;
 use lograft_storage::{
@@ -98,6 +99,7 @@ impl Server {
             persisted: WriteSeq::ZERO,
             credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
+            denials: space.denials,
             log_size_bytes: log.size_bytes(),
             failed: None,
         });
@@ -125,7 +127,7 @@ impl Server {
             ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
         let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone(), stopping.clone());
-        let raft = RaftServer::new(raft).max_decoding_message_size(config.limits.max_peer_message_bytes);
+        let raft = RaftServer::new(raft).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let routes = peer_router(handle.clone(), raft);
         let port = Port::new(Audience::Peers, routes, &config.limits, shares.peers, PEER_GRACE);
         for listener in peers {
@@ -140,7 +142,6 @@ impl Server {
                 outbox,
                 reader: reader.clone(),
                 handshake: handshake.clone(),
-                limits: config.limits,
                 silence: Duration::from_millis(config.timings.election_timeout_ms),
             };
             links.spawn(link.run());
@@ -221,8 +222,16 @@ impl Drop for Server {
     }
 }
 
-/// Locks the directory, checks that it belongs to this node, and recovers and flushes the log.
-fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+/// Locks the data directory and checks that it belongs to this node. An empty one becomes this node's, if the
+/// configuration allows that.
+///
+/// # Errors
+/// [`StartError`]: the directory cannot be used, or belongs to another node or cluster.
+pub(crate) fn open_directory(config: &ServerConfig) -> Result<Directory, StartError> {
+    if !config.data_dir.exists() {
+        // Before anything is made: a directory that was moved away must not find its place taken.
+        config.may_found()?;
+    }
     let mut directory = Directory::open(&config.data_dir)?;
     match directory.meta() {
         Some(meta) => {
@@ -242,6 +251,12 @@ fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), St
             })?;
         }
     }
+    Ok(directory)
+}
+
+/// Opens the directory, and recovers and flushes the log.
+fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), StartError> {
+    let directory = open_directory(config)?;
     let identity = directory.meta().expect("the directory has an identity").identity();
     let options = LogOptions {
         min_segment_bytes: config.limits.min_segment_bytes,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::http;
 use lograft_node::limits::Limits;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -76,6 +77,42 @@ impl Port {
             .await
             .unwrap()
     }
+}
+
+/// A port whose connections are accepted, by the kernel, and never answered: as of a process that hangs.
+pub(crate) struct MutePort {
+    pub(crate) address: String,
+    listener: TcpListener,
+}
+
+impl MutePort {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { address: listener.local_addr().unwrap().to_string(), listener }
+    }
+
+    /// Whether a request arrived on the next connection, which must have been closed.
+    pub(crate) async fn got_a_request(&self) -> bool {
+        let (mut stream, _) = self.listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        holds_a_request(&bytes)
+    }
+}
+
+/// Whether these bytes, which a client of HTTP/2 sent on a new connection, hold the headers of a request.
+pub(crate) fn holds_a_request(bytes: &[u8]) -> bool {
+    const PREFACE_BYTES: usize = 24;
+    const HEADERS_FRAME: u8 = 1;
+    let mut frames = bytes.get(PREFACE_BYTES..).unwrap_or_default();
+    while let [high, middle, low, kind, _, _, _, _, _, rest @ ..] = frames {
+        let payload_bytes = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+        if *kind == HEADERS_FRAME && rest.len() >= payload_bytes {
+            return true;
+        }
+        frames = rest.get(payload_bytes..).unwrap_or_default();
+    }
+    false
 }
 
 /// Takes the place of the service `Raft`.

@@ -62,6 +62,11 @@ impl Nodes {
 
     /// Starts the next member that was not started.
     pub(crate) async fn start_next(&mut self) {
+        self.start_next_with(&[]).await;
+    }
+
+    /// The same, with further flags for this one.
+    pub(crate) async fn start_next_with(&mut self, flags: &[(&str, &str)]) {
         let place = self.nodes.len();
         let name = format!("n{}", place + 1);
         let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -77,6 +82,7 @@ impl Nodes {
             ("initial-cluster".to_owned(), members.join(",")),
         ];
         settings.extend(self.flags.iter().cloned());
+        settings.extend(flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())));
         let layers = Layers::merge(&settings, &|_| None, None).expect("these settings are valid");
         let config = ServerConfig::from_layers(&layers).expect("these settings are valid");
         self.nodes.push(Node::start(config, client_port, peer_port).await);

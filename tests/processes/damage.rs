@@ -40,6 +40,9 @@ async fn pitfall_68_a_flipped_bit_in_the_middle_refuses_the_start() {
     let said = fs::read_to_string(node.log_path()).expect("a log");
     let name = path.file_name().expect("a name").to_str().expect("text");
     assert!(said.contains(name) && said.contains("offset"), "{said}");
+    // An older directory or an empty one would lose what this node acknowledged.
+    assert!(said.contains("Keep this data directory") && said.contains("lose acknowledged writes"), "{said}");
+    assert!(!said.contains("new identity") && !said.contains("from a copy"), "{said}");
 
     flip_bit(&path, offset);
     node.start();

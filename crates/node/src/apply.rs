@@ -3,32 +3,55 @@
 use lograft_kv::Outcome;
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, Revision, mark};
 
-use super::Node;
 use super::dispatch::refuse;
 use super::event::{Effects, ForwardResponse, HaltReason, Load};
 use super::request::{ClientResponse, Header, RequestError, ResponseBody};
 use super::waiting::Origin;
+use super::{Node, cache};
 
-/// How much is read back from the log at a time for the state machine: little, so that a turn stays short.
-const LOAD_BYTES: usize = 1 << 20;
+/// The most keys that one turn lists, but for the last List.
+///
+/// 100,000: some ten milliseconds, so that heartbeats do not wait for clients that list everything.
+const MAX_TURN_KEYS: usize = 100_000;
 
 impl Node {
-    /// Applies the committed entries that are cached; asks for the rest.
+    /// Applies the committed entries that are cached, as many as fit into a turn; asks for those that are not.
     pub(super) fn apply_committed(&mut self, effects: &mut Effects) {
+        let mut left_bytes = self.limits.max_turn_bytes;
         while self.loading.is_none() && self.store.applied() < self.commit {
             let index = self.store.applied().next();
             let Some(entry) = self.cache.get(index).cloned() else {
-                effects.load = Some(Load { first: index, last: self.commit, max_bytes: LOAD_BYTES });
+                // The log may not have appended more yet: there, it may still hold what was replaced.
+                let last = self.commit.min(self.raft.persisted_index());
+                let max_bytes = self.limits.max_turn_bytes;
+                effects.load = Some(Load { first: index, last, max_bytes });
                 self.loading = Some(index);
                 break;
             };
+            if left_bytes == 0 {
+                mark!(ApplyingPaused);
+                effects.unfinished = true;
+                break;
+            }
+            left_bytes = left_bytes.saturating_sub(cache::weight(&entry));
             if let Err(halt) = self.apply(&entry, effects) {
                 effects.halt = Some(halt);
                 return;
             }
         }
-        for waiter in self.waiting.take_applied(self.store.applied()) {
-            self.answer_read(waiter, effects);
+        self.answer_reads(effects);
+    }
+
+    /// Answers the reads for which the map is fresh enough, as many as fit into a turn.
+    fn answer_reads(&mut self, effects: &mut Effects) {
+        let mut left_keys = MAX_TURN_KEYS;
+        while let Some(waiter) = self.waiting.next_applied(self.store.applied()) {
+            if left_keys == 0 {
+                effects.unfinished = true;
+                return;
+            }
+            let keys = self.answer_read(waiter, effects);
+            left_keys = left_keys.saturating_sub(keys);
         }
     }
 

@@ -70,7 +70,7 @@ impl EntryCache {
     }
 }
 
-fn weight(entry: &Entry) -> usize {
+pub(super) fn weight(entry: &Entry) -> usize {
     entry.payload.len() + ENTRY_OVERHEAD_BYTES
 }
 

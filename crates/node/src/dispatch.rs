@@ -2,7 +2,8 @@
 //!
 //! Every request except a serializable read is parked first. At the end of each turn all parked requests move
 //! on together. On the leader, writes become one batch and reads share one confirmation. Elsewhere they go to
-//! the leader, one hop. Without a leader they stay parked until there is one, or until they time out.
+//! the leader, one hop. Without a leader they stay parked until there is one, or until they time out. While the leader
+//! takes nothing, one write a tick finds out when it does again.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +11,54 @@ use lograft_kv::{KeyValue, Outcome};
 use lograft_raft::{Input, ReadOutcome};
 use lograft_types::{EntryId, EntryKind, LogIndex, NodeId, mark};
 
+use super::credit::{self, Admission};
 use super::event::{
     ClientToken, Effects, Forward, ForwardFailure, ForwardId, ForwardRequest, ForwardResponse, ForwardToken,
 };
 use super::request::{ClientRequest, ClientResponse, Consistency, RequestError, ResponseBody};
 use super::waiting::{ForwardedFor, Operation, Origin, Read, Stage, Waiter, WaiterId};
-use super::{Carried, Node, credit};
+use super::{Carried, Node};
 
 /// How many confirmations may be under way at a time. A round that nobody waits for any more still counts: before a
 /// leader's first entry is committed, no round ends.
 ///
 /// 1024: a round for each turn of several round trips.
 const MAX_READ_ROUNDS: usize = 1024;
+
+/// Whether the leader takes what is forwarded to it.
+///
+/// A leader that is elected but not linked yet, or has lost its leadership unnoticed, hands everything back. Sending it
+/// all that waits at each tick would keep both nodes busy for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Forwarding {
+    leader: Option<NodeId>,
+    is_refused: bool,
+    /// Since the last tick, a write was sent to a leader that had refused one.
+    has_asked: bool,
+}
+
+impl Forwarding {
+    /// How many writes may be sent to this leader now.
+    fn writes(&mut self, to: NodeId) -> usize {
+        if self.leader.replace(to) != Some(to) {
+            self.is_refused = false;
+        }
+        if !self.is_refused {
+            return usize::MAX;
+        }
+        mark!(LeaderAsked);
+        usize::from(!std::mem::replace(&mut self.has_asked, true))
+    }
+
+    /// A forwarded request has a result.
+    fn heard(&mut self, is_taken: bool) {
+        self.is_refused = !is_taken;
+    }
+
+    fn tick(&mut self) {
+        self.has_asked = false;
+    }
+}
 
 impl Node {
     pub(super) fn on_client(
@@ -46,6 +83,10 @@ impl Node {
         };
         match consistency {
             Consistency::Linearizable => self.waiting.park(Operation::Read { read, token }, timeout_ms),
+            // A List may take a while: not all of them are served in one turn.
+            Consistency::Serializable if matches!(read, Read::List(_)) => {
+                self.waiting.read_soon(Operation::Read { read, token }, timeout_ms);
+            }
             Consistency::Serializable => {
                 effects.client_responses.push((token, Ok(self.read(&read))));
             }
@@ -74,10 +115,13 @@ impl Node {
     /// Moves all parked requests on.
     pub(super) fn dispatch(&mut self, effects: &mut Effects) {
         if self.raft.is_leader() {
+            self.led = true;
             self.propose_parked(effects);
             self.confirm_parked(effects);
         } else {
-            self.turn_away_peers(effects);
+            if std::mem::take(&mut self.led) {
+                self.turn_away_peers(effects);
+            }
             if let Some(leader) = self.raft.leader() {
                 self.forward_parked(leader, effects);
             }
@@ -86,22 +130,22 @@ impl Node {
 
     /// The writes of this turn become one batch, as far as the credit goes.
     fn propose_parked(&mut self, effects: &mut Effects) {
-        let mut free_bytes = self.credit.available_bytes();
+        let mut left_bytes = self.credit.available_bytes();
         let mut waiters = Vec::new();
         let mut payloads = Vec::new();
         let mut refused = Vec::new();
-        for (id, waiter) in self.waiting.parked() {
+        for (id, waiter) in self.waiting.parked_writes() {
             let Operation::Write { payload, .. } = &waiter.operation else { continue };
             let cost = credit::cost(EntryKind::Normal, payload);
-            if cost <= free_bytes {
-                free_bytes -= cost;
-                waiters.push(id);
-                payloads.push(payload.clone());
-            } else if self.credit.disk_full() {
-                refused.push(id);
-            } else {
-                // The log will soon have more credit: no later write overtakes this one.
-                break;
+            match self.credit.admit(cost, left_bytes) {
+                Admission::Now => {
+                    left_bytes -= cost;
+                    waiters.push(id);
+                    payloads.push(payload.clone());
+                }
+                Admission::Soon => break,
+                Admission::Later => {}
+                Admission::Never => refused.push(id),
             }
         }
         for waiter in refused {
@@ -123,32 +167,30 @@ impl Node {
     /// The linearizable reads of this turn share one confirmation of this node's leadership. While many are out, they
     /// stay parked and share a later one.
     fn confirm_parked(&mut self, effects: &mut Effects) {
-        let reads = self.parked_reads();
-        if !reads.is_empty() && self.raft.pending_reads() < MAX_READ_ROUNDS {
+        if self.raft.pending_reads() >= MAX_READ_ROUNDS {
+            return;
+        }
+        let reads: BTreeSet<_> = self.waiting.parked_reads().map(|(id, _)| id).collect();
+        if !reads.is_empty() {
             let id = self.waiting.confirm(reads);
             self.step(Input::Read { id }, Carried::Nothing, effects);
         }
     }
 
-    fn parked_reads(&self) -> BTreeSet<WaiterId> {
-        self.parked_where(|waiter| waiter.operation.is_read())
-    }
-
-    fn parked_where(&self, wanted: impl Fn(&Waiter) -> bool) -> BTreeSet<WaiterId> {
-        let parked = self.waiting.parked().into_iter();
-        parked.filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id).collect()
-    }
-
-    /// Refuses what peers asked of this node as the leader: it has had no effect, and never will.
+    /// This node no longer leads. Refuses what peers asked of it as the leader: it has had no effect, and never will.
     fn turn_away_peers(&mut self, effects: &mut Effects) {
-        for waiter in self.parked_where(|waiter| matches!(waiter.operation.origin(), Origin::Peer(_))) {
+        let parked = self.waiting.parked_writes().chain(self.waiting.parked_reads());
+        let of_peers = parked.filter(|(_, waiter)| matches!(waiter.operation.origin(), Origin::Peer(_)));
+        let of_peers: Vec<_> = of_peers.map(|(id, _)| id).collect();
+        for waiter in of_peers {
             let error = self.not_leader();
             self.fail(waiter, error, effects);
         }
     }
 
     fn forward_parked(&mut self, to: NodeId, effects: &mut Effects) {
-        let parked = self.waiting.parked().into_iter();
+        let most = self.forwarding.writes(to);
+        let parked = self.waiting.parked_writes().take(most);
         let writes: Vec<_> = parked
             .filter_map(|(id, waiter)| match &waiter.operation {
                 Operation::Write { payload, .. } => Some((id, payload.clone(), self.waiting.left_ms(waiter))),
@@ -159,10 +201,9 @@ impl Node {
             let id = self.waiting.forward(ForwardedFor::Write(waiter));
             effects.forwards.push(Forward { to, id, request: ForwardRequest::Write(payload), timeout_ms });
         }
-        let reads = self.parked_reads();
-        let left = reads.iter().filter_map(|id| self.waiting.get(*id));
-        let left = left.map(|waiter| self.waiting.left_ms(waiter));
+        let left = self.waiting.parked_reads().map(|(_, waiter)| self.waiting.left_ms(waiter));
         if let Some(timeout_ms) = left.max() {
+            let reads = self.waiting.parked_reads().map(|(id, _)| id).collect();
             let id = self.waiting.forward(ForwardedFor::Reads(reads));
             effects.forwards.push(Forward { to, id, request: ForwardRequest::ReadIndex, timeout_ms });
         }
@@ -174,6 +215,7 @@ impl Node {
         result: Result<ForwardResponse, ForwardFailure>,
         effects: &mut Effects,
     ) {
+        self.forwarding.heard(result != Err(ForwardFailure::NotTaken));
         match self.waiting.take_forwarded(id) {
             Some(ForwardedFor::Write(waiter)) => self.on_write_forwarded(waiter, result, effects),
             Some(ForwardedFor::Reads(waiters)) => match result {
@@ -257,13 +299,19 @@ impl Node {
         }
     }
 
-    /// The map is fresh enough for this read.
-    pub(super) fn answer_read(&mut self, waiter: WaiterId, effects: &mut Effects) {
-        let Some(waiter) = self.waiting.finish(waiter) else { return };
+    /// The map is fresh enough for this read. Returns how many keys it has listed.
+    pub(super) fn answer_read(&mut self, waiter: WaiterId, effects: &mut Effects) -> usize {
+        let Some(waiter) = self.waiting.finish(waiter) else { return 0 };
         let Operation::Read { read, token } = &waiter.operation else {
             unreachable!("only reads of this node's map wait for an index to be applied")
         };
-        effects.client_responses.push((*token, Ok(self.read(read))));
+        let response = self.read(read);
+        let keys = match &response.body {
+            ResponseBody::Listed(page) => page.items.len(),
+            ResponseBody::Got(_) | ResponseBody::Applied(_) | ResponseBody::Reached => 0,
+        };
+        effects.client_responses.push((*token, Ok(response)));
+        keys
     }
 
     fn read(&self, read: &Read) -> ClientResponse {
@@ -286,6 +334,7 @@ impl Node {
 
     /// Fails the requests that have timed out, each with what is known of its outcome.
     pub(super) fn expire(&mut self, effects: &mut Effects) {
+        self.forwarding.tick();
         for waiter in self.waiting.tick() {
             let error = timed_out(&waiter, self.applied());
             refuse(&waiter, error, effects);

@@ -138,6 +138,9 @@ pub enum ForwardFailure {
 pub struct Effects {
     /// For the log, in order.
     pub writes: Vec<LogWrite>,
+    /// An entry waits that takes this much credit, more than all that the log can have: the log is to prepare a larger
+    /// segment.
+    pub wanted_credit_bytes: Option<u64>,
     /// For the links to the peers; those to one peer in order.
     pub messages: Vec<(NodeId, PeerMessage)>,
     /// For peers that sent requests.
@@ -150,6 +153,8 @@ pub struct Effects {
     pub forwards: Vec<Forward>,
     /// Entries to be read from the log and handed back as [`Event::Loaded`]. At most one such request is open.
     pub load: Option<Load>,
+    /// The node has more to do: it wants another turn, even if nothing happens until then. What does happen goes first.
+    pub unfinished: bool,
     /// The node must stop, and touch nothing.
     pub halt: Option<HaltReason>,
 }

@@ -92,6 +92,7 @@ impl Life {
             persisted: WriteSeq::ZERO,
             credit_bytes: 1 << 16,
             disk_full: false,
+            denials: 0,
             log_size_bytes: 0,
             failed: None,
         };

@@ -35,7 +35,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use lograft_kv::Store;
 use lograft_raft as raft;
@@ -44,7 +44,8 @@ use lograft_storage::{LogReport, Recovered};
 use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
 
 use cache::EntryCache;
-use credit::LogCredit;
+use credit::{Admission, LogCredit};
+use dispatch::Forwarding;
 use waiting::Waiting;
 
 pub use event::{
@@ -100,6 +101,11 @@ pub struct Node {
     /// The first of the entries that are being read back from the log for the state machine, if any.
     loading: Option<LogIndex>,
     refused_messages: u64,
+    /// How often each member had lost what it had acknowledged to this node.
+    losses: BTreeMap<NodeId, u64>,
+    forwarding: Forwarding,
+    /// This node leads, or has not turned away yet what peers asked of it while it did.
+    led: bool,
 }
 
 /// The payloads that a step of the core may turn into entries.
@@ -133,6 +139,9 @@ impl Node {
             log_size_bytes: report.log_size_bytes,
             loading: None,
             refused_messages: 0,
+            losses: BTreeMap::new(),
+            forwarding: Forwarding::default(),
+            led: false,
         }
     }
 
@@ -149,6 +158,7 @@ impl Node {
         }
         self.dispatch(&mut effects);
         self.apply_committed(&mut effects);
+        effects.wanted_credit_bytes = self.credit.take_wish();
         effects
     }
 
@@ -238,7 +248,7 @@ impl Node {
         request: PeerRequest,
         effects: &mut Effects,
     ) {
-        let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from, &self.limits));
+        let fits = envelope.check(self.identity).and_then(|()| request.check(envelope.from));
         if let Err(refusal) = fits {
             self.refused_messages += 1;
             effects.peer_responses.push(PeerResponse { reply_to, result: Err(refusal) });
@@ -250,6 +260,9 @@ impl Node {
                 let clipped = self.clip(&mut append);
                 if clipped {
                     mark!(AppendClipped);
+                    if append.prev.index.plus(append.entries.len() as u64) < self.raft.last().index {
+                        mark!(ClippedWhileReplacing);
+                    }
                 }
                 let request = raft::Request::AppendEntries(append.for_core(clipped));
                 let input = Input::Request { from, reply_to, request };
@@ -264,18 +277,19 @@ impl Node {
 
     /// Cuts an append down to the entries that the credit covers. Entries that are in the log already need
     /// none. Returns whether any was cut off.
-    fn clip(&self, append: &mut AppendRequest) -> bool {
-        let mut free_bytes = self.credit.available_bytes();
-        let fitting = append.entries.iter().take_while(|entry| {
-            if self.holds(entry.id) {
-                return true;
+    fn clip(&mut self, append: &mut AppendRequest) -> bool {
+        let mut left_bytes = self.credit.available_bytes();
+        let mut fitting = 0;
+        for entry in &append.entries {
+            if !self.holds(entry.id) {
+                let cost = credit::cost(entry.kind, &entry.payload);
+                if self.credit.admit(cost, left_bytes) != Admission::Now {
+                    break;
+                }
+                left_bytes -= cost;
             }
-            let cost = credit::cost(entry.kind, &entry.payload);
-            let fits = cost <= free_bytes;
-            free_bytes = free_bytes.saturating_sub(cost);
-            fits
-        });
-        let fitting = fitting.count();
+            fitting += 1;
+        }
         let clipped = fitting < append.entries.len();
         append.entries.truncate(fitting);
         clipped
@@ -301,6 +315,9 @@ impl Node {
         }
         for outcome in stepped.reads {
             self.on_read_outcome(outcome, effects);
+        }
+        if let Some(loss) = stepped.loss {
+            self.on_loss(loss);
         }
         if stepped.changed {
             self.tell_role();
@@ -354,6 +371,18 @@ impl Node {
                 effects.peer_responses.push(PeerResponse { reply_to, result: Ok((to, response)) });
             }
         }
+    }
+
+    fn on_loss(&mut self, loss: raft::Loss) {
+        *self.losses.entry(loss.peer).or_default() += 1;
+        warn!(
+            node = %self.name,
+            member = self.name_of(loss.peer),
+            acknowledged = %loss.acknowledged,
+            kept = %loss.kept,
+            "this member has lost entries that it had acknowledged as durable: is its disk broken, or was its data \
+             directory restored or emptied? It is sent the entries again"
+        );
     }
 
     fn tell_role(&self) {

@@ -1,5 +1,10 @@
 //! Every limit of a node, with its unit and default. Operators set some; the others are constants with a reason, and
 //! fields so that tests and the simulator can make them small.
+//!
+//! The limits of a node bind where a request enters the cluster through it. What a peer sends was admitted by another
+//! node, whose limits may differ: it is held to the constants at the end, which are the same everywhere.
+
+use lograft_kv::Command;
 
 /// Limits of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +59,10 @@ pub struct Limits {
     ///
     /// 1024: far more appends than a leader keeps in flight, and a quarter of the requests that a node may forward.
     pub max_stream_requests: usize,
-    /// The largest message between peers, in bytes on the wire.
+    /// How many bytes of entries the node applies in one turn, or reads back from its log for that.
     ///
-    /// 16 MiB, or more where the largest key and value need it: it must hold any one entry, and any batch within
-    /// `max_append_bytes` and `max_append_entries`. A receiver would refuse a larger one each time it is sent.
-    pub max_peer_message_bytes: usize,
+    /// 1 MiB: a few milliseconds, so that heartbeats do not wait for a node that catches up.
+    pub max_turn_bytes: usize,
     /// How many bytes of recent entries stay in memory, for peers and for the state machine.
     ///
     /// 16 MiB: twice what may be in flight to a peer, so a peer that keeps up never makes the leader read its disk.
@@ -83,11 +87,21 @@ impl Default for Limits {
             max_inflight_messages: 64,
             max_inflight_bytes: 8 * MIB,
             max_stream_requests: 1024,
-            max_peer_message_bytes: 16 * MIB,
+            max_turn_bytes: MIB,
             entry_cache_bytes: 16 * MIB,
         }
     }
 }
+
+/// The most that `max_key_bytes` can be set to.
+pub const LARGEST_KEY_BYTES: usize = MIB;
+/// The most that `max_value_bytes` can be set to.
+pub const LARGEST_VALUE_BYTES: usize = 256 * MIB;
+/// The largest command that any node lets into the log.
+pub const LARGEST_COMMAND_BYTES: usize = Command::max_encoded_bytes(LARGEST_KEY_BYTES, LARGEST_VALUE_BYTES);
+/// The largest message between peers, in bytes on the wire: room for any one entry, and for any batch within
+/// `max_append_bytes` and `max_append_entries`. A receiver would refuse a larger one each time it is sent.
+pub const MAX_PEER_MESSAGE_BYTES: usize = LARGEST_COMMAND_BYTES + MIB;
 
 /// 2^10 bytes.
 pub const KIB: usize = 1 << 10;

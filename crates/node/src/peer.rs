@@ -4,14 +4,13 @@
 //! be a part of one log. A message that fails is refused and counted, and changes nothing. Only then are
 //! terms looked at.
 
-use lograft_kv::Command;
 use lograft_raft as raft;
 use lograft_raft::{AppendResult, ReplyTo};
 use lograft_types::{
     ClusterId, Entry, EntryId, EntryKind, EntryMeta, Identity, LogIndex, MAX_COUNTER, NodeId, Term,
 };
 
-use crate::limits::Limits;
+use crate::limits::LARGEST_COMMAND_BYTES;
 
 /// The sender and the recipient of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,13 +194,13 @@ impl PeerRequest {
     ///
     /// # Errors
     /// [`Refusal`], which names what does not fit.
-    pub fn check(&self, from: NodeId, limits: &Limits) -> Result<(), Refusal> {
+    pub fn check(&self, from: NodeId) -> Result<(), Refusal> {
         match self {
             Self::Append(append) => {
                 speaks_for_itself(from, append.leader)?;
                 plausible_term(append.term)?;
                 append.check_sequence()?;
-                append.entries.iter().try_for_each(|entry| check_payload(entry, limits))
+                append.entries.iter().try_for_each(check_payload)
             }
             Self::Vote { candidate, vote } => {
                 speaks_for_itself(from, *candidate)?;
@@ -274,10 +273,11 @@ fn plausible(what: &'static str, number: u64) -> Result<(), Refusal> {
     if number < MAX_COUNTER { Ok(()) } else { Err(Refusal::ImplausibleNumber { what, number }) }
 }
 
-fn check_payload(entry: &Entry, limits: &Limits) -> Result<(), Refusal> {
+/// Not by this node's limits for clients: the leader's may differ, and what it has committed must be taken.
+fn check_payload(entry: &Entry) -> Result<(), Refusal> {
     let size_bytes = entry.payload.len();
     let limit_bytes = match entry.kind {
-        EntryKind::Normal => Command::max_encoded_bytes(limits.max_key_bytes, limits.max_value_bytes),
+        EntryKind::Normal => LARGEST_COMMAND_BYTES,
         EntryKind::NoOp => 0,
         EntryKind::Configuration => {
             return Err(Refusal::UnfitEntry { id: entry.id, kind: entry.kind, size_bytes, limit_bytes: 0 });

@@ -221,4 +221,6 @@ pub struct MemberStatus {
     pub match_index: Option<LogIndex>,
     /// On the leader: "probe" or "replicate".
     pub progress: Option<&'static str>,
+    /// How often this node, as the leader, has found that the member had lost entries that it had acknowledged.
+    pub losses: u64,
 }

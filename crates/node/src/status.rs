@@ -38,6 +38,7 @@ impl Node {
             client_urls: self.client_urls.get(&id).cloned().unwrap_or_default(),
             match_index: progress.map(|(match_index, _)| match_index),
             progress: progress.map(|(_, name)| name),
+            losses: self.losses.get(&id).copied().unwrap_or(0),
         }
     }
 }

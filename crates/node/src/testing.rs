@@ -26,6 +26,8 @@ pub(super) struct Bench {
     pub(super) forwards: Vec<Forward>,
     pub(super) writes: Vec<LogWrite>,
     pub(super) load: Option<Load>,
+    pub(super) wanted_credit_bytes: Option<u64>,
+    pub(super) unfinished: bool,
     pub(super) halt: Option<HaltReason>,
 }
 
@@ -51,6 +53,7 @@ impl Bench {
             persisted: WriteSeq::ZERO,
             credit_bytes: PLENTY,
             disk_full: false,
+            denials: 0,
             log_size_bytes: 0,
             failed: None,
         };
@@ -66,6 +69,8 @@ impl Bench {
             forwards: Vec::new(),
             writes: Vec::new(),
             load: None,
+            wanted_credit_bytes: None,
+            unfinished: false,
             halt: None,
         }
     }
@@ -79,6 +84,8 @@ impl Bench {
         self.forwards.extend(effects.forwards);
         self.writes.extend(effects.writes);
         self.load = effects.load.or(self.load);
+        self.wanted_credit_bytes = effects.wanted_credit_bytes.or(self.wanted_credit_bytes);
+        self.unfinished = effects.unfinished;
         self.halt = effects.halt.or(self.halt.take());
     }
 
@@ -189,6 +196,12 @@ impl Bench {
         self.respond_matched(from, &request, request.prev.index);
     }
 
+    /// A peer's log lacks what the last request follows; `conflict` is its own entry.
+    pub(super) fn conflict(&mut self, from: NodeId, conflict: EntryId) {
+        let request = self.last_request(from, |_| true);
+        self.respond_to(from, &request, AppendResult::Conflict { conflict });
+    }
+
     fn last_request(&self, to: NodeId, wanted: impl Fn(&PeerMessage) -> bool) -> raft::AppendEntries {
         let last_request = self.messages.iter().rev().find_map(|(sent_to, message)| match message {
             PeerMessage::Append { request, .. } | PeerMessage::Heartbeat(request)
@@ -202,11 +215,15 @@ impl Bench {
     }
 
     fn respond_matched(&mut self, from: NodeId, request: &raft::AppendEntries, match_index: LogIndex) {
+        self.respond_to(from, request, AppendResult::Matched { match_index });
+    }
+
+    fn respond_to(&mut self, from: NodeId, request: &raft::AppendEntries, result: AppendResult) {
         let response = Response::AppendEntries(AppendEntriesResponse {
             term: request.term,
             request_id: request.request_id,
             read_round: request.read_round,
-            result: AppendResult::Matched { match_index },
+            result,
         });
         self.respond(from, response);
     }

@@ -285,6 +285,149 @@ fn a_write_waits_while_the_log_prepares_room() {
     assert_eq!(bench.applied(token), Some(Revision::new(2)));
 }
 
+/// What the credit is charged for this Set.
+fn cost_of(key: &str, value: &str) -> u64 {
+    credit::cost(EntryKind::Normal, &payload(key, value))
+}
+
+#[test]
+fn a_write_that_needs_a_larger_segment_holds_up_no_other() {
+    let mut bench = alone();
+    let large = "x".repeat(1000);
+    bench.room(2 * cost_of("b", "2"), false);
+    let waits = bench.ask(set("a", &large));
+    assert_eq!(bench.wanted_credit_bytes.take(), Some(cost_of("a", &large)));
+    let small = bench.ask(set("b", "2"));
+    bench.persist();
+    assert_eq!(bench.applied(small), Some(Revision::new(2)));
+    assert_eq!(bench.wanted_credit_bytes, None, "the log is asked once");
+
+    bench.room(PLENTY, false);
+    bench.persist();
+    assert_eq!(bench.applied(waits), Some(Revision::new(3)));
+}
+
+#[test]
+fn a_write_for_which_the_disk_has_no_larger_segment_is_refused_and_the_next_one_asks_again() {
+    let mut bench = alone();
+    let large = "x".repeat(1000);
+    bench.room(2 * cost_of("b", "2"), false);
+    for denials in 1..=2 {
+        let refused = bench.ask(set("a", &large));
+        assert_eq!(bench.response_to(refused), None);
+        assert_eq!(bench.wanted_credit_bytes.take(), Some(cost_of("a", &large)));
+        bench.report.denials = denials;
+        bench.persist();
+        assert_eq!(bench.error(refused), Some(&RequestError::DiskFull { node: N1 }));
+    }
+    let small = bench.ask(set("b", "2"));
+    bench.persist();
+    assert_eq!(bench.applied(small), Some(Revision::new(2)));
+}
+
+#[test]
+fn a_large_write_is_not_overtaken_for_ever_by_small_ones() {
+    let mut bench = alone();
+    let large = "x".repeat(1000);
+    bench.room(cost_of("a", &large), false);
+    let first = bench.ask(set("b", "1"));
+    let large = bench.ask(set("a", &large));
+    let last = bench.ask(set("b", "2"));
+    assert_eq!(
+        bench.writes.last().map(|write| write.entries.len()),
+        Some(1),
+        "the others wait for the report"
+    );
+    bench.room(PLENTY, false);
+    bench.persist();
+    let revisions = [first, large, last].map(|token| bench.applied(token).map(Revision::get));
+    assert_eq!(revisions, [Some(2), Some(3), Some(4)]);
+}
+
+#[test]
+fn a_follower_asks_its_log_for_a_segment_that_the_leaders_entry_needs() {
+    let mut bench = of_three();
+    let large = entry(1, 1, payload("a", &"x".repeat(1000)));
+    bench.room(100, false);
+    let request = append(N2, 1, (0, 0), vec![large.clone()], 0);
+    bench.peer(N2, request.clone());
+    bench.persist();
+    let busy = bench.peer_responses.pop().expect("a response").result.expect("not refused");
+    assert!(
+        matches!(busy.1, Response::AppendEntries(response)
+            if response.result == AppendResult::Busy { match_index: LogIndex::ZERO }),
+        "{busy:?}"
+    );
+    assert_eq!(bench.wanted_credit_bytes.take(), Some(credit::cost(large.kind, &large.payload)));
+    bench.room(PLENTY, false);
+    bench.peer(N2, request);
+    assert_eq!(bench.node.raft().last(), large.id);
+}
+
+#[test]
+fn pitfall_93_a_leaders_entry_may_be_larger_than_what_clients_of_this_node_may_send() {
+    let limits = Limits { max_key_bytes: 4, max_value_bytes: 4, ..Limits::default() };
+    let mut bench = Bench::recovered(&[N1, N2, N3], &recovered(0, &[]), limits);
+    bench.room(16 << 20, false);
+    let entry = entry(1, 1, payload("longer", &"x".repeat(3 << 20)));
+    assert_eq!(bench.peer(N2, append(N2, 1, (0, 0), vec![entry.clone()], 0)), None);
+    assert_eq!(bench.node.raft().last(), entry.id);
+}
+
+#[test]
+fn pitfall_97_a_member_that_lost_what_it_had_acknowledged_is_counted_in_the_status() {
+    let mut bench = of_three();
+    bench.elect();
+    let losses =
+        |bench: &Bench| bench.node.status().members.iter().map(|member| member.losses).collect::<Vec<_>>();
+    assert_eq!(losses(&bench), [0, 0, 0]);
+    // n2 comes back with an empty log.
+    bench.turn([Event::LinkLost { to: N2 }]);
+    bench.ticks(20);
+    bench.conflict(N2, EntryId::ORIGIN);
+    assert_eq!(losses(&bench), [0, 1, 0]);
+    bench.acknowledge_everything(N2);
+    let write = bench.ask(set("a", "1"));
+    bench.persist();
+    bench.acknowledge_everything(N2);
+    assert_eq!(bench.applied(write), Some(Revision::new(2)), "it takes part again");
+}
+
+#[test]
+fn a_leader_that_takes_nothing_is_asked_with_one_write_a_tick() {
+    let mut bench = of_three();
+    bench.peer(N2, append(N2, 1, (0, 0), Vec::new(), 0));
+    let tokens: Vec<_> = (0..20).map(|number| bench.ask(set("a", &number.to_string()))).collect();
+    assert_eq!(bench.forwards.len(), 20, "a leader is asked at once");
+    let hand_back = |bench: &mut Bench| {
+        let handed_back = bench.forwards.drain(..).map(|forward| forward.id);
+        let done = handed_back.map(|id| Event::ForwardDone { id, result: Err(ForwardFailure::NotTaken) });
+        let done: Vec<_> = done.collect();
+        bench.turn(done);
+    };
+    hand_back(&mut bench);
+    for _ in 0..3 {
+        assert!(bench.forwards.is_empty(), "not before the next tick");
+        bench.ticks(1);
+        assert_eq!(bench.forwards.len(), 1);
+        hand_back(&mut bench);
+    }
+    // It takes one: the others follow at once.
+    bench.ticks(1);
+    let id = bench.forwards.pop().expect("one write is sent").id;
+    let applied = EntryId::new(Term::new(1), LogIndex::new(1));
+    let outcome = lograft_kv::Outcome { revision: Revision::new(2), effect: Effect::Set { prev: None } };
+    bench.turn([Event::ForwardDone { id, result: Ok(ForwardResponse::Applied { id: applied, outcome }) }]);
+    assert_eq!(bench.forwards.len(), 19);
+    hand_back(&mut bench);
+    bench.ticks(1);
+    assert_eq!(bench.forwards.len(), 1);
+    // A new leader is asked at once, too.
+    bench.peer(N3, append(N3, 2, (0, 0), Vec::new(), 0));
+    assert_eq!(bench.forwards.len(), 1 + 18);
+    assert_eq!(tokens.iter().filter(|token| bench.response_to(**token).is_some()).count(), 1);
+}
+
 #[test]
 fn a_follower_takes_what_it_has_room_for_and_says_so() {
     let mut bench = of_three();

@@ -114,7 +114,8 @@ pub(super) struct Waiting {
     clock: Clock,
     requests: BTreeMap<WaiterId, Waiter>,
     deadlines: BTreeSet<(u64, WaiterId)>,
-    parked: BTreeSet<WaiterId>,
+    parked_writes: BTreeSet<WaiterId>,
+    parked_reads: BTreeSet<WaiterId>,
     delayed: BTreeSet<WaiterId>,
     proposed: BTreeMap<LogIndex, Vec<(Term, WaiterId)>>,
     forwarded: BTreeMap<ForwardId, ForwardedFor>,
@@ -131,7 +132,8 @@ impl Waiting {
             clock: Clock { now: 0, tick_ms },
             requests: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            parked: BTreeSet::new(),
+            parked_writes: BTreeSet::new(),
+            parked_reads: BTreeSet::new(),
             delayed: BTreeSet::new(),
             proposed: BTreeMap::new(),
             forwarded: BTreeMap::new(),
@@ -149,20 +151,36 @@ impl Waiting {
 
     /// Adds a request; it is parked until the end of the turn.
     pub(super) fn park(&mut self, operation: Operation, timeout_ms: u64) {
+        let id = self.insert(operation, Stage::Parked, timeout_ms);
+        let is_read = self.requests[&id].operation.is_read();
+        self.parked(is_read).insert(id);
+    }
+
+    /// Adds a read that any state of the map can serve; it is served at the end of the turn.
+    pub(super) fn read_soon(&mut self, operation: Operation, timeout_ms: u64) {
+        let id = self.insert(operation, Stage::Applying(LogIndex::ZERO), timeout_ms);
+        self.applying.entry(LogIndex::ZERO).or_default().insert(id);
+    }
+
+    fn insert(&mut self, operation: Operation, stage: Stage, timeout_ms: u64) -> WaiterId {
         let id = WaiterId(self.next_waiter);
         self.next_waiter += 1;
         let deadline_tick = self.clock.now + timeout_ms.div_ceil(self.clock.tick_ms).max(1);
-        self.requests.insert(id, Waiter { operation, stage: Stage::Parked, timeout_ms, deadline_tick });
+        self.requests.insert(id, Waiter { operation, stage, timeout_ms, deadline_tick });
         self.deadlines.insert((deadline_tick, id));
-        self.parked.insert(id);
+        id
+    }
+
+    fn parked(&mut self, is_read: bool) -> &mut BTreeSet<WaiterId> {
+        if is_read { &mut self.parked_reads } else { &mut self.parked_writes }
     }
 
     /// A tick has passed: delayed requests are parked again. Returns the requests that have timed out.
     pub(super) fn tick(&mut self) -> Vec<Waiter> {
         self.clock.now += 1;
         for id in std::mem::take(&mut self.delayed) {
-            self.set_stage(id, Stage::Parked);
-            self.parked.insert(id);
+            let is_read = self.set_stage(id, Stage::Parked);
+            self.parked(is_read).insert(id);
         }
         let mut over = Vec::new();
         while let Some((deadline, id)) = self.deadlines.first().copied() {
@@ -179,7 +197,7 @@ impl Waiting {
         let waiter = self.requests.remove(&id)?;
         self.deadlines.remove(&(waiter.deadline_tick, id));
         match waiter.stage {
-            Stage::Parked => drop(self.parked.remove(&id)),
+            Stage::Parked => drop(self.parked(waiter.operation.is_read()).remove(&id)),
             Stage::Delayed => drop(self.delayed.remove(&id)),
             Stage::Proposed(entry) => {
                 forget(&mut self.proposed, entry.index, |waiters| {
@@ -203,9 +221,14 @@ impl Waiting {
         ids.into_iter().filter_map(|id| self.finish(id)).collect()
     }
 
-    /// The parked requests, in order of arrival.
-    pub(super) fn parked(&self) -> Vec<(WaiterId, &Waiter)> {
-        self.parked.iter().map(|id| (*id, &self.requests[id])).collect()
+    /// The parked writes, in order of arrival.
+    pub(super) fn parked_writes(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
+        self.parked_writes.iter().map(|id| (*id, &self.requests[id]))
+    }
+
+    /// The parked reads, in order of arrival.
+    pub(super) fn parked_reads(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
+        self.parked_reads.iter().map(|id| (*id, &self.requests[id]))
     }
 
     /// How long a request still waits, in milliseconds: the time that a leader has to handle it.
@@ -235,7 +258,9 @@ impl Waiting {
         match &purpose {
             ForwardedFor::Write(waiter) => self.unpark(*waiter, Stage::Forwarded(id)),
             ForwardedFor::Reads(waiters) => {
-                waiters.iter().for_each(|waiter| self.unpark(*waiter, Stage::Forwarded(id)));
+                for waiter in waiters {
+                    self.unpark(*waiter, Stage::Forwarded(id));
+                }
             }
         }
         self.forwarded.insert(id, purpose);
@@ -250,7 +275,9 @@ impl Waiting {
     pub(super) fn confirm(&mut self, waiters: BTreeSet<WaiterId>) -> ReadId {
         let id = ReadId(self.next_read);
         self.next_read += 1;
-        waiters.iter().for_each(|waiter| self.unpark(*waiter, Stage::Confirming(id)));
+        for waiter in &waiters {
+            self.unpark(*waiter, Stage::Confirming(id));
+        }
         self.confirming.insert(id, waiters);
         id
     }
@@ -261,17 +288,16 @@ impl Waiting {
 
     /// Reads that were taken from another list wait for this index to be applied.
     pub(super) fn apply_first(&mut self, waiters: BTreeSet<WaiterId>, index: LogIndex) {
-        waiters.iter().for_each(|waiter| self.set_stage(*waiter, Stage::Applying(index)));
+        for waiter in &waiters {
+            self.set_stage(*waiter, Stage::Applying(index));
+        }
         self.applying.entry(index).or_default().extend(waiters);
     }
 
-    /// The reads that waited for this index or a lower one.
-    pub(super) fn take_applied(&mut self, applied: LogIndex) -> Vec<WaiterId> {
-        let mut ready = Vec::new();
-        while let Some(entry) = self.applying.first_entry().filter(|entry| *entry.key() <= applied) {
-            ready.extend(entry.remove());
-        }
-        ready
+    /// A read that has waited for this index or a lower one.
+    pub(super) fn next_applied(&self, applied: LogIndex) -> Option<WaiterId> {
+        let (index, waiters) = self.applying.first_key_value()?;
+        waiters.first().copied().filter(|_| *index <= applied)
     }
 
     /// A request that was taken from another list is sent again after the next tick: the leader did not take it, and
@@ -287,7 +313,8 @@ impl Waiting {
             clock: _,
             requests,
             deadlines,
-            parked,
+            parked_writes,
+            parked_reads,
             delayed,
             proposed,
             forwarded,
@@ -295,20 +322,23 @@ impl Waiting {
             applying,
             ..
         } = self;
-        let requests_idle =
-            requests.is_empty() && deadlines.is_empty() && parked.is_empty() && delayed.is_empty();
+        let requests_idle = requests.is_empty() && deadlines.is_empty() && delayed.is_empty();
+        let parked_idle = parked_writes.is_empty() && parked_reads.is_empty();
         let lists_idle =
             proposed.is_empty() && forwarded.is_empty() && confirming.is_empty() && applying.is_empty();
-        requests_idle && lists_idle
+        requests_idle && parked_idle && lists_idle
     }
 
     fn unpark(&mut self, id: WaiterId, stage: Stage) {
-        self.parked.remove(&id);
-        self.set_stage(id, stage);
+        let is_read = self.set_stage(id, stage);
+        self.parked(is_read).remove(&id);
     }
 
-    fn set_stage(&mut self, id: WaiterId, stage: Stage) {
-        self.requests.get_mut(&id).expect("only requests that wait are in a list").stage = stage;
+    /// Returns whether the request is a read.
+    fn set_stage(&mut self, id: WaiterId, stage: Stage) -> bool {
+        let waiter = self.requests.get_mut(&id).expect("only requests that wait are in a list");
+        waiter.stage = stage;
+        waiter.operation.is_read()
     }
 }
 

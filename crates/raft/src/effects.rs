@@ -68,10 +68,25 @@ pub struct Effects {
     pub committed: Option<LogIndex>,
     /// The outcomes of linearizable reads.
     pub reads: Vec<ReadOutcome>,
+    /// A follower of this leader has lost entries that it had acknowledged.
+    pub loss: Option<Loss>,
     /// The role, the term or the known leader changed.
     pub changed: bool,
     /// Another node or this node's disk broke a promise of the protocol: stop, and touch nothing.
     pub halt: Option<Halt>,
+}
+
+/// A follower's log is shorter than what the follower had acknowledged as durable to this leader. Its disk went back, or
+/// somebody put another data directory in its place. It is sent the entries again, but nothing can tell what else it has
+/// forgotten: a vote, or entries that only it and a minority held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The follower.
+    pub peer: NodeId,
+    /// The last entry that it had acknowledged.
+    pub acknowledged: LogIndex,
+    /// The last entry that it may still have.
+    pub kept: LogIndex,
 }
 
 /// A batch for the log.

@@ -56,7 +56,7 @@ pub use config::{
     DEFAULT_MAX_APPEND_ENTRIES, DEFAULT_MAX_INFLIGHT_BYTES, DEFAULT_MAX_INFLIGHT_MESSAGES,
     DEFAULT_STREAM_LOSS_CAMPAIGNS, DEFAULT_STREAM_LOSS_DELAY_TICKS,
 };
-pub use effects::{Effects, Halt, Input, NewEntries, ReadId, ReadOutcome, Write};
+pub use effects::{Effects, Halt, Input, Loss, NewEntries, ReadId, ReadOutcome, Write};
 pub use log_view::{LogView, NoTerm};
 pub use message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, ReplyTo, Request, RequestVote,

@@ -22,6 +22,9 @@ use super::message::AppendEntries;
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     match_index: LogIndex,
+    /// The last request that was sent before `match_index` rose to what it is. The peer answers later ones with that
+    /// much in its log.
+    matched_after: u64,
     next_index: LogIndex,
     state: State,
     /// Send no entries until the next heartbeat.
@@ -74,6 +77,7 @@ impl Progress {
     pub(super) fn new(next_index: LogIndex, last_request_id: u64) -> Self {
         Self {
             match_index: LogIndex::ZERO,
+            matched_after: last_request_id,
             next_index,
             state: State::Probe { outstanding: None },
             paused: false,
@@ -139,8 +143,7 @@ impl Progress {
             mark!(StaleAck);
             return false;
         }
-        let news = match_index > self.match_index;
-        self.match_index = self.match_index.max(match_index);
+        let news = self.raise_match(match_index);
         match &mut self.state {
             // The probe matched, or something at or past where it looked: from here on, entries do not wait for
             // responses. Entries that match but are not durable there are sent once more, so that their flush is
@@ -168,19 +171,42 @@ impl Progress {
             return false;
         }
         mark!(BusyFollower);
-        let news = match_index > self.match_index;
-        self.match_index = self.match_index.max(match_index);
+        let news = self.raise_match(match_index);
         self.probe(self.match_index.next());
         self.paused = true;
         news
     }
 
+    fn raise_match(&mut self, match_index: LogIndex) -> bool {
+        let news = match_index > self.match_index;
+        if news {
+            self.match_index = match_index;
+            self.matched_after = self.last_request_id;
+        }
+        news
+    }
+
     /// The peer's log lacks the entry that the request follows. `conflict` is an entry of its log, at or before that
     /// one.
-    pub(super) fn conflicted(&mut self, request_id: u64, conflict: EntryId, log: &LogView) {
+    ///
+    /// Returns what the peer had acknowledged if it has lost some of that: every request follows an entry at or past
+    /// the match, so a peer that still had all of it would name an entry there. Such a peer is sent everything again.
+    pub(super) fn conflicted(
+        &mut self,
+        request_id: u64,
+        conflict: EntryId,
+        log: &LogView,
+    ) -> Option<LogIndex> {
         if request_id <= self.stale_through {
             mark!(StaleAck);
-            return;
+            return None;
+        }
+        if request_id > self.matched_after && conflict.index < self.match_index {
+            mark!(AcknowledgedLost);
+            let acknowledged = std::mem::replace(&mut self.match_index, LogIndex::ZERO);
+            self.commit_told = LogIndex::ZERO;
+            self.probe(conflict.index.max(log.log_start().index).next());
+            return Some(acknowledged);
         }
         // Between `last_at_most` and the conflict, all our entries have later terms than any of the peer's, so none
         // can match. Term 0 means that the peer's log ends before the index.
@@ -191,10 +217,10 @@ impl Progress {
         };
         let lowest = self.match_index.max(log.log_start().index).next();
         let highest = self.next_index.prev().expect("the next index is above the match");
-        // A peer whose durable log went back has lost its disk: sending again what it acknowledged does not help.
         if highest >= lowest {
             self.probe(candidate.clamp(lowest, highest));
         }
+        None
     }
 
     /// Everything in flight is lost; the next heartbeat probes again.

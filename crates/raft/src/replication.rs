@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use lograft_types::{EntryId, EntryMeta, LogIndex, NodeId, mark};
 
-use super::effects::{Effects, NewEntries};
+use super::effects::{Effects, Loss, NewEntries};
 use super::message::{AppendEntries, AppendEntriesResponse, AppendResult, Outgoing, Request};
 use super::progress::{LeaderSays, Progress};
 use super::quorum::VoteResult;
@@ -155,7 +155,8 @@ impl Raft {
             AppendResult::Busy { match_index } => peer.busy(id, match_index),
             // The peer's log diverges before the request's entries: look further back.
             AppendResult::Conflict { conflict } => {
-                peer.conflicted(id, conflict, &self.log);
+                let lost = peer.conflicted(id, conflict, &self.log);
+                out.loss = lost.map(|acknowledged| Loss { peer: from, acknowledged, kept: conflict.index });
                 false
             }
         };

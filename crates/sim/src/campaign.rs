@@ -147,6 +147,8 @@ fn smaller_than(scenario: &Scenario) -> Vec<Change> {
     changes.push(Box::new(|scenario| scenario.whole_commit_percent = 0));
     changes.push(Box::new(|scenario| scenario.clock_drift_percent = 0));
     changes.push(Box::new(|scenario| scenario.bit_flip_percent = 0));
+    changes.push(Box::new(|scenario| scenario.long_append_percent = 0));
+    changes.push(Box::new(|scenario| scenario.append_us = 0));
     for nodes in 1..scenario.nodes {
         changes.push(Box::new(move |scenario| scenario.nodes = scenario.nodes.min(nodes)));
     }

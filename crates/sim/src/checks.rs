@@ -170,7 +170,7 @@ impl Checks {
         }
         self.believes(at, node, disks)?;
         for index in first_new..=raft.commit().get() {
-            self.commit(LogIndex::new(index), raft.term(), disks[at].written(), disks, clients)?;
+            self.commit(LogIndex::new(index), raft.term(), disks[at].handed_in(), disks, clients)?;
         }
         let hash = node.store().state_hash();
         if node.applied() != was_applied {

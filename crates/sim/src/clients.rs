@@ -79,6 +79,11 @@ impl Clients {
         self.waiting.len()
     }
 
+    /// Whether a read waits for a response.
+    pub(super) fn a_read_waits(&self) -> bool {
+        self.waiting.values().any(|asked| !matches!(asked.request, ClientRequest::Write(_)))
+    }
+
     /// Whether this request waits for a response.
     pub(super) fn waits(&self, token: ClientToken) -> bool {
         self.waiting.contains_key(&token)
@@ -137,7 +142,10 @@ impl Clients {
         if_mod_revision: Option<Revision>,
         scenario: &Scenario,
     ) -> ClientRequest {
-        let filling = "x".repeat(self.chance.index(usize::try_from(scenario.value_bytes).unwrap_or(0) + 1));
+        // Now and then an entry that needs a larger segment.
+        let longest =
+            if self.chance.percent(1) { 3 * scenario.min_segment_bytes } else { scenario.value_bytes };
+        let filling = "x".repeat(self.chance.index(usize::try_from(longest).unwrap_or(0) + 1));
         let value = Bytes::from(format!("v{}{filling}", token.0));
         ClientRequest::Write(Command::Set { key, value, if_mod_revision })
     }

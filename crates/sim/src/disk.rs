@@ -3,13 +3,17 @@
 //! The record ([`Ledger`]) knows what must have survived, whatever the log believes. Promises are checked
 //! against it. After each start, the recovered log must be a prefix of the stream of records written, and no
 //! shorter than what was flushed.
+//!
+//! A node hands its writes in, and the log appends them later, as the log thread does. Until then they are in
+//! no file, and no reader sees them.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use lograft_mem_os::MemOs;
 use lograft_os::Os as _;
 use lograft_storage::{Log, LogError, LogOptions, LogReport, Recovered};
-use lograft_types::{Identity, LogWrite, WriteSeq};
+use lograft_types::{EntryId, Identity, LogWrite, WriteSeq};
 
 use super::chance::Chance;
 use super::ledger::{Image, Ledger};
@@ -27,6 +31,10 @@ pub(super) struct Disk {
     /// `None` while the node is down.
     log: Option<Log<MemOs>>,
     ledger: Ledger,
+    /// What the node has handed in and the log has not appended yet.
+    waiting: VecDeque<LogWrite>,
+    /// What the log will hold once it has appended that.
+    handed_in: Image,
     persisted: WriteSeq,
     /// The process was killed, but the page cache survived: everything written must come back.
     cache_survived: bool,
@@ -47,6 +55,8 @@ impl Disk {
             options,
             log: None,
             ledger: Ledger::default(),
+            waiting: VecDeque::new(),
+            handed_in: Image::default(),
             persisted: WriteSeq::ZERO,
             cache_survived: false,
             has_rolled: false,
@@ -58,9 +68,25 @@ impl Disk {
         self.ledger.durable()
     }
 
-    /// What was written, durable or not.
+    /// What the log has appended, durable or not: what its readers see.
     pub(super) fn written(&self) -> &Image {
         self.ledger.written()
+    }
+
+    /// What the node has handed in, appended or not.
+    pub(super) fn handed_in(&self) -> &Image {
+        &self.handed_in
+    }
+
+    /// The node hands a write in.
+    pub(super) fn hand_in(&mut self, write: LogWrite) {
+        self.handed_in.take_write(&write);
+        self.waiting.push_back(write);
+    }
+
+    /// The log is about to append this.
+    pub(super) fn next_waiting(&mut self) -> Option<LogWrite> {
+        self.waiting.pop_front()
     }
 
     pub(super) fn log(&self) -> &Log<MemOs> {
@@ -81,6 +107,7 @@ impl Disk {
             return Err(Violation::new("the log of a killed process has lost part of what was written"));
         }
         self.cache_survived = false;
+        self.handed_in = found.clone();
         self.ledger.recovered(found);
         self.persisted = WriteSeq::ZERO;
         self.log = Some(log);
@@ -119,6 +146,11 @@ impl Disk {
         }
     }
 
+    /// An entry waits that takes this many bytes. The next flush prepares a segment for it.
+    pub(super) fn want_credit(&mut self, bytes: u64) {
+        self.log_mut().want_credit(bytes);
+    }
+
     /// The node is idle or stops: writes a sync marker that proves the tail.
     pub(super) fn write_sync_marker(&mut self) -> LogReport {
         match self.log_mut().write_sync_marker() {
@@ -139,6 +171,7 @@ impl Disk {
             persisted: self.persisted,
             credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
+            denials: space.denials,
             log_size_bytes: log.size_bytes(),
             failed,
         }
@@ -187,6 +220,7 @@ impl Disk {
 
     pub(super) fn power_cut(&mut self, seed: u64) {
         self.log = None;
+        self.waiting.clear();
         self.cache_survived = false;
         self.os = self.os.crash(seed);
     }
@@ -196,12 +230,24 @@ impl Disk {
     /// After a failed flush the cache cannot be trusted, so recovery drops it.
     pub(super) fn kill(&mut self, flush_failed: bool) {
         self.log = None;
+        self.waiting.clear();
         self.cache_survived = !flush_failed;
         self.os = self.os.kill();
     }
 
     pub(super) fn fail_next_flush(&self) {
         self.os.fail_next_flush();
+    }
+
+    /// The node is down. The disk goes back to a log without entries, and keeps the term and the vote.
+    pub(super) fn forget_entries(&mut self) -> Result<(), Violation> {
+        self.open()?;
+        let log = self.log_mut();
+        let forgotten = log.reset(EntryId::ORIGIN).and_then(|()| log.write_sync_marker());
+        forgotten.map_err(|error| Violation::new(format!("the entries cannot be dropped: {error}")))?;
+        self.ledger.recovered(self.ledger.durable().without_entries());
+        self.log = None;
+        Ok(())
     }
 
     /// Sets the free space of the disk.

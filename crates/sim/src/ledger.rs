@@ -43,6 +43,11 @@ impl Image {
         self.entries.get(usize::try_from(place).ok()?)
     }
 
+    /// The same term and vote, and no entries.
+    pub(super) fn without_entries(&self) -> Self {
+        Self { hard_state: self.hard_state, ..Self::default() }
+    }
+
     /// Whether the log holds this entry, or starts right after it.
     pub(super) fn holds(&self, id: EntryId) -> bool {
         id == self.log_start || self.entry(id.index).is_some_and(|entry| entry.id == id)
@@ -96,6 +101,12 @@ impl Image {
                 enough(self)
             }
         }
+    }
+
+    /// Applies a write.
+    pub(super) fn take_write(&mut self, write: &LogWrite) {
+        self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        write.entries.iter().for_each(|entry| self.put(entry));
     }
 
     fn take_all(&mut self, written: &Written) {

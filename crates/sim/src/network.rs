@@ -11,6 +11,9 @@ use lograft_raft::Response;
 use super::chance::Chance;
 use super::scenario::{ELECTION_US, Scenario};
 
+/// How long a message is held up: until other leaders were elected.
+pub(super) const HELD_US: (u64, u64) = (2 * ELECTION_US, 8 * ELECTION_US);
+
 /// Something in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
@@ -53,6 +56,8 @@ pub(super) struct Network {
     closed: BTreeSet<(usize, usize)>,
     /// Nodes whose messages are slow, and until when.
     slow_until_us: BTreeMap<usize, u64>,
+    /// Nodes whose messages are held up for several elections, and until when.
+    held_until_us: BTreeMap<usize, u64>,
     /// The last arrival on each link.
     last_us: BTreeMap<(usize, usize), u64>,
     /// Faults are over.
@@ -67,6 +72,7 @@ impl Network {
             cut: BTreeSet::new(),
             closed: BTreeSet::new(),
             slow_until_us: BTreeMap::new(),
+            held_until_us: BTreeMap::new(),
             last_us: BTreeMap::new(),
             healed: false,
         }
@@ -90,6 +96,11 @@ impl Network {
         self.slow_until_us.insert(node, until_us);
     }
 
+    /// Everything sent to and from this node until then takes as long as several elections.
+    pub(super) fn hold_up(&mut self, node: usize, until_us: u64) {
+        self.held_until_us.insert(node, until_us);
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
         self.closed.clear();
@@ -110,6 +121,11 @@ impl Network {
         }
         if self.healed {
             return vec![self.in_order(link, now_us + way_us.min(1_000))];
+        }
+        let is_held = |node| self.held_until_us.get(&node).is_some_and(|&until_us| now_us < until_us);
+        if is_held(link.0) || is_held(link.1) {
+            let (low_us, high_us) = HELD_US;
+            return vec![now_us + self.chance.between(low_us, high_us)];
         }
         let is_slow = |node| self.slow_until_us.get(&node).is_some_and(|&until_us| now_us < until_us);
         if is_slow(link.0) || is_slow(link.1) {

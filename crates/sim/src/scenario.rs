@@ -2,9 +2,10 @@
 //!
 //! Half of the seeds are *uniform*: three nodes, and every fault now and then. Most others are a *swarm*:
 //! each run has a few kinds of faults, with its own frequency, and draws its own sizes. Uniform runs miss
-//! whole classes of bugs, because each fault gets in the way of every other. The rest, one seed in eight, are
-//! *ambushes*: every node that wins an election crashes or is cut off at once, again and again. So entries of
-//! many terms are in few logs each (Raft figure 8), and messages of one term arrive in another.
+//! whole classes of bugs, because each fault gets in the way of every other. One seed in eight is an *ambush*:
+//! every node that wins an election crashes or is cut off at once, again and again. So entries of many terms
+//! are in few logs each (Raft figure 8), and messages of one term arrive in another. One seed in sixteen is a
+//! *return*: leaders are deposed and elected again while messages of their earlier terms are under way.
 
 use super::chance::Chance;
 
@@ -52,11 +53,17 @@ pub enum Fault {
     DiskStop,
     /// The leader does nothing for a while and receives nothing but clients' requests.
     LeaderFreeze,
+    /// A leader is deposed and elected again, while what it sent and was sent in its first term is still under way.
+    LeaderReturns,
+    /// The leader is cut off, and its disk fills up with entries that its successor replaces.
+    FullLeader,
+    /// For a while, a node learns late of the flushes that have ended.
+    LateReports,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::PowerCut,
         Self::LeaderPowerCut,
         Self::Kill,
@@ -73,6 +80,9 @@ impl Fault {
         Self::FullDisk,
         Self::DiskStop,
         Self::LeaderFreeze,
+        Self::LeaderReturns,
+        Self::FullLeader,
+        Self::LateReports,
     ];
 }
 
@@ -114,6 +124,10 @@ pub struct Scenario {
     pub message_us: u64,
     /// The longest delay until a node takes its turn.
     pub turn_us: u64,
+    /// The longest ordinary delay until the log appends what its node has handed in.
+    pub append_us: u64,
+    /// The share of appends that the log begins much later: as late as two elections.
+    pub long_append_percent: u64,
     /// The longest duration of a flush.
     pub flush_us: u64,
     /// The longest delay until a node learns that a flush has ended.
@@ -145,12 +159,13 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario of a seed: even seeds are uniform; odd ones are a swarm, but every fourth of these is an
-    /// ambush.
+    /// The scenario of a seed: even seeds are uniform. Of the odd ones, one in four is an ambush, one in eight a
+    /// return, and the others are a swarm.
     pub fn of_seed(seed: u64) -> Self {
-        match seed % 8 {
-            0 | 2 | 4 | 6 => Self::uniform(seed),
-            7 => Self::ambush(seed),
+        match seed % 16 {
+            even if even % 2 == 0 => Self::uniform(seed),
+            7 | 15 => Self::ambush(seed),
+            5 => Self::returns(seed),
             _ => Self::swarm(seed),
         }
     }
@@ -175,6 +190,8 @@ impl Scenario {
             bit_flip_percent: 10,
             message_us: 1_500,
             turn_us: 300,
+            append_us: 200,
+            long_append_percent: 1,
             flush_us: 3_000,
             report_us: 500,
             request_gap_us: 8_000,
@@ -212,7 +229,35 @@ impl Scenario {
             downtime_us: chance.pick(&[1_000, 150_000]),
             max_append_entries: chance.pick(&[1, 64]),
             message_us: chance.pick(&[1_500, 10_000]),
+            append_us: chance.pick(&[0, 200, 10_000]),
             report_us: chance.pick(&[0, 500, 60_000]),
+            bit_flip_percent: 0,
+            ..Self::uniform(seed)
+        }
+    }
+
+    /// Leaders come back, and entries of earlier leaders are sent again by later ones.
+    pub fn returns(seed: u64) -> Self {
+        let mut chance = Chance::new(seed, 9);
+        let faults: &[&[Fault]] = &[
+            &[Fault::LeaderReturns],
+            &[Fault::LeaderReturns, Fault::LateReports],
+            &[Fault::LeaderReturns, Fault::LateReports, Fault::LinkReset, Fault::SlowPeer],
+            &[Fault::FullLeader, Fault::LeaderReturns],
+            &[Fault::FullLeader, Fault::LateReports, Fault::LeaderPowerCut],
+        ];
+        Self {
+            nodes: chance.pick(&[3, 3, 5]),
+            faults: chance.pick(faults).to_vec(),
+            fault_gap_us: chance.pick(&[200_000, 500_000, 1_000_000]),
+            ambush_percent: chance.pick(&[0, 0, 50]),
+            loss_percent: 0,
+            reorder_percent: chance.pick(&[0, 20]),
+            max_append_entries: chance.pick(&[1, 2, 64]),
+            max_inflight_messages: chance.pick(&[1, 8]),
+            message_us: chance.pick(&[200, 1_500, 10_000]),
+            report_us: chance.pick(&[0, 500, 20_000]),
+            request_gap_us: chance.pick(&[4_000, 8_000]),
             bit_flip_percent: 0,
             ..Self::uniform(seed)
         }
@@ -245,6 +290,8 @@ impl Scenario {
             bit_flip_percent: chance.pick(&[0, 10, 50]),
             message_us: chance.pick(&[200, 1_500, 10_000, 30_000]),
             turn_us: chance.pick(&[0, 300, 5_000]),
+            append_us: chance.pick(&[0, 200, 3_000, 30_000]),
+            long_append_percent: chance.pick(&[0, 0, 2, 10]),
             flush_us: chance.pick(&[200, 3_000, 30_000]),
             report_us: chance.pick(&[0, 500, 20_000, 60_000]),
             request_gap_us: chance.pick(&[5_000, 10_000, 40_000]),

@@ -10,7 +10,7 @@ mod disturb;
 mod faults;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::chance::Chance;
 use super::checks::{Checks, Named};
@@ -22,12 +22,16 @@ use super::trace::Trace;
 use super::{Summary, Violation, ensure};
 use lograft_node::Limits;
 use lograft_node::{
-    ClientToken, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node, NodeConfig, RoleName,
+    ClientRequest, ClientToken, Envelope, Event, ForwardFailure, ForwardToken, HaltReason, Load, Node,
+    NodeConfig, RoleName,
 };
 use lograft_raft as raft;
-use lograft_raft::{AppendEntries, ReplyTo};
+use lograft_raft::{AppendEntries, ReplyTo, RequestVoteResponse};
 use lograft_storage::LogReport;
 use lograft_types::{ClusterId, EntryId, Identity, Member, NodeId, Term, mark};
+
+/// The timeout of a patient client: longer than any run.
+const PATIENT_MS: u64 = 3_600_000;
 
 /// A planned event. If it belongs to one life of a node, it is void in the next.
 #[derive(Clone, Debug)]
@@ -37,6 +41,11 @@ enum Happening {
         life: u64,
     },
     Turn {
+        at: usize,
+        life: u64,
+    },
+    /// A log appends what its node has handed in.
+    Append {
         at: usize,
         life: u64,
     },
@@ -84,6 +93,10 @@ enum Happening {
         life: u64,
     },
     LinksHeal,
+    /// Whoever leads is cut off, unless it is this node, which is to lead again.
+    Overthrow {
+        favourite: usize,
+    },
     Ask,
     Fault,
     DiskFreed {
@@ -97,6 +110,15 @@ enum Happening {
     },
 }
 
+/// When a log appends what its node has handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Append {
+    /// An event is planned.
+    Planned,
+    /// The log is busy with a flush.
+    AfterFlush,
+}
+
 /// A node's machine, which outlives the node's lives.
 #[derive(Debug)]
 struct Machine {
@@ -108,6 +130,8 @@ struct Machine {
     node: Option<Node>,
     mailbox: Vec<Event>,
     turn_planned: bool,
+    /// When the log appends what waits.
+    append: Option<Append>,
     flush_planned: bool,
     paused_until_us: u64,
     disk_is_slow: bool,
@@ -121,6 +145,8 @@ struct Machine {
     tick_us: u64,
     /// When it learns of the last flush that ended.
     report_at_us: u64,
+    /// Until then it learns late of such flushes.
+    reports_late_until_us: u64,
 }
 
 /// A peer's request that a node must answer.
@@ -149,6 +175,8 @@ pub(super) struct World<'t> {
     exchanges: BTreeMap<ReplyTo, Exchange>,
     /// Who requested a vote from whom, in which term.
     votes_asked: BTreeSet<(usize, NodeId, Term)>,
+    /// The last votes and pre-votes that were granted, and to whom.
+    grants: VecDeque<(usize, Envelope, RequestVoteResponse)>,
     /// Forwarded requests at the node that received them.
     forwarded: BTreeMap<ForwardToken, (usize, Asker)>,
     /// Forwarded requests at the node that sent them.
@@ -179,6 +207,7 @@ impl<'t> World<'t> {
                 node: None,
                 mailbox: Vec::new(),
                 turn_planned: false,
+                append: None,
                 flush_planned: false,
                 paused_until_us: 0,
                 disk_is_slow: false,
@@ -188,6 +217,7 @@ impl<'t> World<'t> {
                 disk_stops: false,
                 tick_us: clocks.between(tick_us - drift_us, tick_us + drift_us),
                 report_at_us: 0,
+                reports_late_until_us: 0,
             }
         });
         let mut world = Self {
@@ -202,6 +232,7 @@ impl<'t> World<'t> {
             mischief: Chance::new(scenario.seed, 5),
             exchanges: BTreeMap::new(),
             votes_asked: BTreeSet::new(),
+            grants: VecDeque::new(),
             forwarded: BTreeMap::new(),
             awaited: BTreeSet::new(),
             next_number: 0,
@@ -272,9 +303,12 @@ impl<'t> World<'t> {
         match happening {
             Happening::Tick { at, life } if self.lives(at, life) => self.tick(at),
             Happening::Turn { at, life } if self.lives(at, life) => self.turn(at)?,
+            Happening::Append { at, life } if self.lives(at, life) => {
+                self.append(at)?;
+            }
             Happening::Flush { at, life } if self.lives(at, life) => self.flush(at)?,
             Happening::Report { at, life, report, last } if self.lives(at, life) => {
-                if !self.machines[at].disk.written().holds(last) {
+                if !self.machines[at].disk.handed_in().holds(last) {
                     mark!(LateFlush);
                 }
                 self.post(at, Event::Log(report));
@@ -295,6 +329,7 @@ impl<'t> World<'t> {
             // The event belonged to a life that is over.
             Happening::Tick { .. }
             | Happening::Turn { .. }
+            | Happening::Append { .. }
             | Happening::Flush { .. }
             | Happening::Report { .. }
             | Happening::Load { .. }
@@ -310,6 +345,7 @@ impl<'t> World<'t> {
             // Links that are cut after the faults are over belong to the final disturbance.
             Happening::LinksHeal if self.faults_are_on => self.network.heal(),
             Happening::LinksHeal => {}
+            Happening::Overthrow { favourite } => self.overthrow(favourite),
             Happening::Ask => self.ask(),
             Happening::Fault => self.fault()?,
             Happening::DiskFreed { at } => self.free_disk(at),
@@ -346,6 +382,12 @@ impl<'t> World<'t> {
     fn post(&mut self, at: usize, event: Event) {
         let machine = &mut self.machines[at];
         machine.mailbox.push(event);
+        self.plan_turn(at);
+    }
+
+    /// The node takes a turn soon.
+    fn plan_turn(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
         if !machine.turn_planned {
             machine.turn_planned = true;
             let (life, paused_us) = (machine.life, machine.paused_until_us.saturating_sub(self.now_us));
@@ -415,13 +457,18 @@ impl<'t> World<'t> {
             return self.turn(at);
         }
         self.report_later(at, report);
+        if self.machines[at].append == Some(Append::AfterFlush) {
+            self.append(at)?;
+        }
         Ok(())
     }
 
     /// The log thread reports to the node, which may have handed in more meanwhile. Reports stay in order.
     fn report_later(&mut self, at: usize, report: LogReport) {
         let longest_us = if self.faults_are_on { self.scenario.report_us } else { 0 };
-        let in_us = self.timing.below(longest_us + 1);
+        let is_late = self.faults_are_on && self.now_us < self.machines[at].reports_late_until_us;
+        let late_us = if is_late { 2 * ELECTION_US } else { 0 };
+        let in_us = self.timing.below(longest_us + late_us + 1);
         let machine = &mut self.machines[at];
         machine.report_at_us = machine.report_at_us.max(self.now_us + in_us);
         let (in_us, life) = (machine.report_at_us - self.now_us, machine.life);
@@ -438,16 +485,24 @@ impl<'t> World<'t> {
         for _ in 0..burst {
             let at = self.clients.chance().index(self.machines.len());
             let token = ClientToken(self.number());
+            // Some clients are patient: nothing but an answer ends their wait.
+            let is_patient = self.clients.chance().percent(20);
             let timeout_ms = self.clients.chance().between(10, self.scenario.request_timeout_ms);
+            let timeout_ms = if is_patient { PATIENT_MS } else { timeout_ms };
             let request = self.clients.draw(token, &self.checks.model, &self.scenario);
             if self.machines[at].node.is_some() {
-                self.note(|| format!("client {} asks n{}: {request:?}", token.0, at + 1));
-                self.clients.ask(token, at, request.clone());
-                self.post(at, Event::Client { token, request, timeout_ms });
+                self.put_question(at, token, request, timeout_ms);
             }
         }
         let gap_us = self.clients.chance().between(1, self.scenario.request_gap_us);
         self.plan(gap_us, Happening::Ask);
+    }
+
+    /// A client asks a node.
+    fn put_question(&mut self, at: usize, token: ClientToken, request: ClientRequest, timeout_ms: u64) {
+        self.note(|| format!("client {} asks n{}: {request:?}", token.0, at + 1));
+        self.clients.ask(token, at, request.clone());
+        self.post(at, Event::Client { token, request, timeout_ms });
     }
 
     fn config(&mut self, at: usize) -> NodeConfig {
@@ -471,7 +526,11 @@ impl<'t> World<'t> {
             name: format!("n{}", at + 1),
             client_urls: Vec::new(),
             members: members.collect(),
-            limits: Limits { entry_cache_bytes: scenario.entry_cache_bytes, ..Limits::default() },
+            limits: Limits {
+                entry_cache_bytes: scenario.entry_cache_bytes,
+                max_turn_bytes: scenario.max_append_bytes,
+                ..Limits::default()
+            },
             raft,
             tick_ms: TICK_MS,
             seed: self.timing.seed(),

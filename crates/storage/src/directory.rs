@@ -28,6 +28,9 @@ use lograft_types::{ClusterId, Identity, Member, NodeId};
 
 const LOCK_FILE: &str = "LOCK";
 const META_FILE: &str = "meta.json";
+/// What is safe where the meta file is gone or damaged. An empty directory instead would lose acknowledged writes.
+const RESTORE_META: &str = "restore this one file, which never changes, from any copy of the directory, and leave all \
+                            other files as they are: older ones can lose acknowledged writes";
 /// The largest meta file: it is read into memory.
 const MAX_META_BYTES: u64 = 1 << 20;
 
@@ -93,9 +96,7 @@ pub enum DirectoryError {
         path: PathBuf,
     },
     /// It holds a log, but nothing says whose.
-    #[error(
-        "{path} holds a log but no {META_FILE}: restore that file from a copy, or move the directory away"
-    )]
+    #[error("{path} holds a log but no {META_FILE}: {RESTORE_META}")]
     MetaLost {
         /// The directory.
         path: PathBuf,
@@ -113,7 +114,7 @@ pub enum DirectoryError {
         known: u32,
     },
     /// Its meta file cannot be read.
-    #[error("{path} is damaged ({reason}): restore it from a copy, or move the data directory away")]
+    #[error("{path} is damaged ({reason}): {RESTORE_META}")]
     BrokenMeta {
         /// The file.
         path: PathBuf,
@@ -158,7 +159,7 @@ impl Directory {
     /// # Errors
     /// See [`DirectoryError`]. A refused directory is left as it was.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
-        make(path, |dir| RealOs.sync_dir(dir))?;
+        Self::make(path)?;
         check_content(path)?;
         let not_writable = |source| DirectoryError::NotWritable { path: path.to_owned(), source };
         // The lock file may be writable in a directory that is not.
@@ -199,6 +200,24 @@ impl Directory {
         })?;
         let meta = read_meta(path)?;
         Ok(Self { path: path.to_owned(), meta, _lock: lock })
+    }
+
+    /// Makes a directory, and what is missing of the path to it: each new level is durable when this returns.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotADirectory`] and [`DirectoryError::NotWritable`].
+    pub fn make(path: &Path) -> Result<(), DirectoryError> {
+        make(path, |dir| RealOs.sync_dir(dir))
+    }
+
+    /// Whether the log of this data directory was begun, so that its node may have promised something.
+    pub fn is_begun(path: &Path) -> bool {
+        path.join(STARTED_FILE).exists()
+    }
+
+    /// Whether there is a data directory that a node has begun to use, whichever node that was.
+    pub fn is_founded(path: &Path) -> bool {
+        path.join(META_FILE).exists()
     }
 
     /// Where it is.

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 
 use lograft_types::{Identity, LogIndex};
 
+/// What is safe where a directory is damaged. A member that starts with less than it acknowledged can take part in an
+/// election that drops acknowledged writes, so advice to wipe or to replace the directory would lose data.
+const KEEP: &str = "Keep this data directory: an empty one, an older one or a copy in its place can lose \
+                               acknowledged writes. Repair the disk, or restore the file from what this very disk held, \
+                               or ask for help; the other members serve meanwhile if they are a majority";
+
 /// Why the log cannot go on, or cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -20,9 +26,8 @@ pub enum LogError {
     },
     /// Durable data is damaged or gone: nothing was changed.
     #[error(
-        "the log is damaged: {file} at offset {offset} (after index {index}): {reason}. Nothing was changed. Restore \
-         this data directory from a copy, or move it away and give the node a new identity; `lograft log DIR` shows \
-         what can still be read"
+        "the log is damaged: {file} at offset {offset} (after index {index}): {reason}. Nothing was changed. {KEEP}; \
+         `lograft log DIR` shows what can still be read"
     )]
     Corrupt {
         /// The file.

@@ -11,7 +11,7 @@
 //! # Credit
 //! An accepted write must always fit. [`Log::credit`] says how many bytes of records may still be handed in.
 //! A reserve is kept back for terms, votes and a new leader's first entry, which do not count against the
-//! credit.
+//! credit. An entry that is larger than all of the credit waits for a larger segment ([`Log::want_credit`]).
 //!
 //! Caveats: segments are not removed yet, so the log grows. On a disk that stays full, terms and votes
 //! eventually use up the reserve (48 bytes each); then the log fails with [`LogError::NoRoom`].
@@ -26,7 +26,9 @@ use super::record::{
     self, HEADER_BYTES, Record, RecordKind, START_PAYLOAD_BYTES, SegmentStart, record_size_bytes,
 };
 use super::recovery::Repair;
-use super::segment::{FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegment, SegmentHeader};
+use super::segment::{
+    FIRST_RECORD, MAX_SEGMENT_BYTES, Preparation, PreparedSegment, SegmentHeader, SegmentSize,
+};
 use super::state::{State, plausible};
 use lograft_os::threads::{RwLock, RwLockWriteGuard};
 use lograft_os::{Os, Segment, is_disk_full};
@@ -48,7 +50,7 @@ const HARD_STATE_BYTES: u64 = record_size_bytes(8);
 pub struct LogOptions {
     /// The size of the first segment. Each further one is twice as large as the one before.
     pub min_segment_bytes: u64,
-    /// The size at which segments stop doubling; at most 1 GiB.
+    /// The size at which segments stop doubling; at most 1 GiB. Only an entry that needs a larger segment gets one.
     pub max_segment_bytes: u64,
     /// Bytes kept back for terms, votes and a new leader's first entry.
     pub reserve_bytes: u64,
@@ -83,6 +85,8 @@ pub struct Credit {
     pub credit_bytes: u64,
     /// The disk had no space for the next segment: once this credit is used up, there is no more.
     pub disk_full: bool,
+    /// How often the disk had no space for a segment as large as [`Log::want_credit`] asked for.
+    pub denials: u64,
 }
 
 /// The log of one node.
@@ -100,8 +104,11 @@ pub struct Log<O: Os> {
     index: Arc<RwLock<Index<O::File>>>,
     active: Active<O>,
     prepared: Vec<PreparedSegment<O>>,
-    /// A preparation was handed out and its outcome has not come back.
-    preparing: bool,
+    /// The preparation that was handed out and whose outcome has not come back.
+    preparing: Option<SegmentSize>,
+    /// Credit that somebody waits for; 0: none.
+    wanted_bytes: u64,
+    denials: u64,
     disk_full: bool,
     /// Why the next segment could not be prepared, as it was logged; `None` once one is.
     unprepared: Option<String>,
@@ -250,12 +257,23 @@ impl<O: Os> Log<O> {
 
     /// How much may be handed in beyond what was appended.
     pub fn credit(&self) -> Credit {
-        let room = match self.prepared.first() {
-            // However the rest of the active segment is used, all of this fits into the next one.
-            Some(next) => capacity(next.header.size_bytes),
-            None => self.active.free_bytes(),
-        };
-        Credit { credit_bytes: room.saturating_sub(self.options.reserve_bytes), disk_full: self.disk_full }
+        // However the segments before the largest one are used, all of this fits into that one.
+        let prepared = self.prepared.iter().map(|next| capacity(next.header.size_bytes)).max();
+        let record_bytes = prepared.unwrap_or_else(|| self.active.free_bytes());
+        Credit {
+            credit_bytes: record_bytes.saturating_sub(self.options.reserve_bytes),
+            disk_full: self.disk_full,
+            denials: self.denials,
+        }
+    }
+
+    /// An entry waits that takes this many bytes, more than all of the credit: the next segment that is prepared has
+    /// room for two of its size. If the disk has no space for that, [`Credit::denials`] rises and the wish is
+    /// forgotten.
+    pub fn want_credit(&mut self, bytes: u64) {
+        if bytes > self.credit().credit_bytes {
+            self.wanted_bytes = self.wanted_bytes.max(bytes);
+        }
     }
 
     /// The bytes of all segment files.
@@ -282,19 +300,35 @@ impl<O: Os> Log<O> {
     /// The job of preparing the next segment, if one is wanted and the job is not taken already. The caller
     /// reports the outcome to [`Self::prepared`] or [`Self::preparation_failed`].
     pub fn take_preparation(&mut self) -> Option<Preparation<O>> {
-        if self.preparing || !self.prepared.is_empty() || self.poisoned.is_some() {
+        let is_wanted = self.prepared.is_empty() || self.wanted_bytes > 0;
+        if self.preparing.is_some() || !is_wanted || self.poisoned.is_some() {
             return None;
         }
-        self.preparing = true;
-        Some(self.preparation())
+        let preparation = self.preparation(self.wanted_bytes);
+        self.preparing = Some(preparation.size);
+        Some(preparation)
     }
 
-    /// The job of preparing the segment after the last one.
-    fn preparation(&self) -> Preparation<O> {
+    /// The job of preparing the segment after the last one: twice as large as that one, or larger if the credit needs
+    /// it.
+    fn preparation(&self, wanted_bytes: u64) -> Preparation<O> {
         let last = self.last_segment();
-        let size = last.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
-        let header = SegmentHeader::new(self.identity, last.id + 1, size);
-        Preparation { os: self.os.clone(), dir: self.dir.clone(), header }
+        let usual_bytes = last.size_bytes.saturating_mul(2).min(self.options.max_segment_bytes);
+        let needed_bytes = match wanted_bytes {
+            0 => 0,
+            _ => wanted_bytes
+                .saturating_mul(2)
+                .saturating_add(SEGMENT_FRAME_BYTES + self.options.reserve_bytes),
+        };
+        let size_bytes = needed_bytes.min(MAX_SEGMENT_BYTES).next_power_of_two().max(usual_bytes);
+        let size = if size_bytes > usual_bytes {
+            mark!(SegmentEnlarged);
+            SegmentSize::Enlarged
+        } else {
+            SegmentSize::Usual
+        };
+        let header = SegmentHeader::new(self.identity, last.id + 1, size_bytes);
+        Preparation { os: self.os.clone(), dir: self.dir.clone(), header, size }
     }
 
     /// The newest segment, prepared or active.
@@ -304,25 +338,36 @@ impl<O: Os> Log<O> {
 
     /// Whether the job of preparing a segment is taken.
     pub(super) fn is_preparing(&self) -> bool {
-        self.preparing
+        self.preparing.is_some()
     }
 
     /// The next segment is ready.
     pub fn prepared(&mut self, segment: PreparedSegment<O>) {
         assert_eq!(segment.header.id, self.last_segment().id + 1, "one segment is prepared at a time");
-        self.preparing = false;
+        self.preparing = None;
         self.disk_full = false;
         if let Some(reason) = self.unprepared.take() {
             tracing::info!(dir = %self.dir.display(), reason, "the next segment of the log is prepared at last");
         }
         self.prepared.push(segment);
+        if self.credit().credit_bytes >= self.wanted_bytes {
+            self.wanted_bytes = 0;
+        }
     }
 
-    /// The next segment could not be prepared. With `will_retry` the caller keeps the job and tries again;
-    /// otherwise [`Self::take_preparation`] hands it out again.
+    /// The next segment could not be prepared. With `will_retry` the caller keeps the job and tries again, unless
+    /// [`Preparation::is_hopeless`]; otherwise [`Self::take_preparation`] hands it out again.
     pub fn preparation_failed(&mut self, error: &io::Error, will_retry: bool) {
-        self.preparing = will_retry;
-        self.disk_full = is_disk_full(error);
+        let was_enlarged = self.preparing == Some(SegmentSize::Enlarged);
+        if was_enlarged && is_disk_full(error) {
+            self.preparing = None;
+            self.wanted_bytes = 0;
+            self.denials += 1;
+        } else if !will_retry {
+            self.preparing = None;
+        }
+        // A segment that is ready already is space enough for usual entries.
+        self.disk_full = is_disk_full(error) && self.prepared.is_empty();
         // It fails again at each attempt: a reason is logged once.
         let reason = error.to_string();
         if self.unprepared.as_ref() != Some(&reason) {
@@ -373,10 +418,11 @@ impl<O: Os> Log<O> {
         let no_room = LogError::NoRoom { bytes: sizes.clone().fold(0, u64::saturating_add) };
         let largest = sizes.clone().max().unwrap_or(0);
         while !self.fits(sizes.clone()) {
-            if self.preparing || largest > capacity(self.options.max_segment_bytes) {
+            if self.preparing.is_some() || largest > capacity(MAX_SEGMENT_BYTES) {
                 return Err(no_room);
             }
-            match self.preparation().run() {
+            let usual_bytes = capacity(self.options.max_segment_bytes);
+            match self.preparation(if largest > usual_bytes { largest } else { 0 }).run() {
                 Ok(segment) => self.prepared(segment),
                 Err(error) => {
                     self.preparation_failed(&error, false);

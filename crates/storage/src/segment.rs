@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lograft_os::{Os, PAGE_BYTES};
+use lograft_os::{Os, PAGE_BYTES, is_disk_full};
 use lograft_types::{ClusterId, Identity, NodeId};
 
 use super::record::{u32_at, u64_at};
@@ -114,6 +114,16 @@ pub struct Preparation<O: Os> {
     pub(super) os: O,
     pub(super) dir: PathBuf,
     pub(super) header: SegmentHeader,
+    pub(super) size: SegmentSize,
+}
+
+/// How large a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SegmentSize {
+    /// As large as any segment at its place.
+    Usual,
+    /// Larger, because an entry needs it.
+    Enlarged,
 }
 
 /// A segment that is ready to be rolled into: allocated, zero-filled, durable under its name, mapped, and open
@@ -126,6 +136,12 @@ pub struct PreparedSegment<O: Os> {
 }
 
 impl<O: Os> Preparation<O> {
+    /// Whether running the job again is pointless after this error: the disk has no space for a segment of an unusual
+    /// size, but may have for a usual one.
+    pub fn is_hopeless(&self, error: &io::Error) -> bool {
+        self.size == SegmentSize::Enlarged && is_disk_full(error)
+    }
+
     /// Prepares the segment under a temporary name, flushes it, renames it, syncs the directory.
     ///
     /// # Errors

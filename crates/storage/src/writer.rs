@@ -43,6 +43,8 @@ pub struct LogReport {
     pub credit_bytes: u64,
     /// The disk has no space for the next segment. The credit does not grow before there is some.
     pub disk_full: bool,
+    /// How often the disk had no space for the larger segment that [`LogThread::want_credit`] asked for.
+    pub denials: u64,
     /// The bytes of all segment files.
     pub log_size_bytes: u64,
     /// The log is closed after this failure, and nothing handed in after `persisted` may be promised: the
@@ -64,6 +66,8 @@ pub struct LogThread {
 #[derive(Debug)]
 enum Message {
     Write(LogWrite),
+    /// An entry waits that takes this many bytes.
+    WantCredit(u64),
     /// The preparer has news.
     Preparation,
     Shutdown,
@@ -100,6 +104,13 @@ impl LogThread {
         let _ = self.commands.send(Message::Write(write));
     }
 
+    /// An entry waits that takes this many bytes, more than all of the credit. The log prepares a larger segment, and
+    /// a report says that the credit has risen, or counts a denial.
+    pub fn want_credit(&self, bytes: u64) {
+        // After a failure nobody receives this any more, and the report has said so.
+        let _ = self.commands.send(Message::WantCredit(bytes));
+    }
+
     /// Flushes what was handed over, writes a sync marker, ends the thread and waits for its end.
     pub fn shutdown(mut self) {
         // After a failure nobody receives this any more.
@@ -133,7 +144,7 @@ impl<O: Os> Preparer<O> {
             while let Ok(job) = orders.recv() {
                 loop {
                     let outcome = job.run();
-                    let done = outcome.is_ok();
+                    let done = outcome.as_ref().err().is_none_or(|error| job.is_hopeless(error));
                     if results.send(outcome).is_err() || news.send(Message::Preparation).is_err() || done {
                         break;
                     }
@@ -237,6 +248,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
                     self.append(&write)?;
                     wrote = true;
                 }
+                Message::WantCredit(bytes) => self.log.want_credit(bytes),
                 Message::Preparation => self.take_outcomes(),
                 Message::Shutdown | Message::Abandoned => return Ok((wrote, true)),
             }
@@ -293,6 +305,7 @@ impl<O: Os, F: Fn(LogReport)> Driver<O, F> {
             persisted: self.persisted,
             credit_bytes: space.credit_bytes,
             disk_full: space.disk_full,
+            denials: space.denials,
             log_size_bytes: self.log.size_bytes(),
             failed,
         });

@@ -9,15 +9,20 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_storage::Directory;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::plan::{Plan, last_lines};
 
 /// How long a node may take to stop in order.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// A node that ran this long is well: if it dies after that, it is started again as soon as at first.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+/// The longest pause between two starts of a node that dies again and again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happens in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +30,16 @@ pub(super) enum Event {
     /// A node's process runs.
     Started { node: usize, pid: u32, again: bool },
     /// A node's process ended, or could not be started.
-    Died { node: usize, reason: String, by_itself: bool, last_lines: Vec<String> },
+    Died {
+        node: usize,
+        reason: String,
+        by_itself: bool,
+        last_lines: Vec<String>,
+        /// How long it stays down; `None`: for good.
+        again_in: Option<Duration>,
+    },
+    /// A node that is to run has lost its data directory.
+    Missing { node: usize },
     /// Something worth a line.
     News(String),
     /// Every node serves linearizable reads.
@@ -48,7 +62,8 @@ pub(super) struct Keeper {
     pub(super) plan: Arc<Plan>,
     pub(super) node: usize,
     pub(super) executable: PathBuf,
-    /// How long a node that died stays down; `None`: it stays down.
+    /// How long a node that died stays down, and how often a directory that is gone is looked for; `None`: the node
+    /// stays down.
     pub(super) restart_after: Option<Duration>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) stop: watch::Receiver<Stop>,
@@ -58,7 +73,12 @@ impl Keeper {
     /// Starts the node, again whenever it dies if that is wanted, until everything is to stop.
     pub(super) async fn run(mut self) {
         let mut again = false;
+        let mut pause = self.restart_after;
         loop {
+            if !self.has_directory().await {
+                return;
+            }
+            let started = Instant::now();
             let died = match self.spawn() {
                 Ok((mut child, log_start)) => {
                     let pid = child.id().unwrap_or_default();
@@ -70,21 +90,51 @@ impl Keeper {
                         _ = self.stop.wait_for(|stop| *stop > Stop::No) => None,
                     };
                     let Some(ended) = ended else { return self.end(child).await };
-                    self.died(ended, log_start)
+                    if started.elapsed() >= WELL_AFTER {
+                        pause = self.restart_after;
+                    }
+                    self.died(ended, log_start, pause)
                 }
                 Err(error) => Event::Died {
                     node: self.node,
                     reason: format!("could not be started: {error}"),
                     by_itself: true,
                     last_lines: Vec::new(),
+                    again_in: pause,
                 },
             };
             self.tell(died).await;
-            let Some(down) = self.restart_after else { return };
-            tokio::select! {
-                () = time::sleep(down) => again = true,
-                _ = self.stop.wait_for(|stop| *stop > Stop::No) => return,
+            let Some(down) = pause else { return };
+            if !self.sleep(down).await {
+                return;
             }
+            again = true;
+            pause = Some((down * 2).min(LONGEST_PAUSE));
+        }
+    }
+
+    /// Waits until the node's directory is there; false if the node is not to run any more. It was made before the first
+    /// start: without it, the node would have forgotten what it promised.
+    async fn has_directory(&mut self) -> bool {
+        let mut told = false;
+        while !Directory::is_founded(&self.plan.nodes[self.node].data_dir) {
+            if !told {
+                self.tell(Event::Missing { node: self.node }).await;
+                told = true;
+            }
+            let Some(pause) = self.restart_after else { return false };
+            if !self.sleep(pause).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sleeps; false if everything is to stop.
+    async fn sleep(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            () = time::sleep(pause) => true,
+            _ = self.stop.wait_for(|stop| *stop > Stop::No) => false,
         }
     }
 
@@ -108,13 +158,13 @@ impl Keeper {
         Ok((child, log_start))
     }
 
-    fn died(&self, ended: io::Result<ExitStatus>, log_start: u64) -> Event {
+    fn died(&self, ended: io::Result<ExitStatus>, log_start: u64, again_in: Option<Duration>) -> Event {
         let (reason, by_itself) = match ended {
             Ok(status) => (describe(status), status.signal().is_none()),
             Err(error) => (format!("cannot be waited for: {error}"), true),
         };
         let last_lines = last_lines(&self.plan.nodes[self.node].log_file, log_start);
-        Event::Died { node: self.node, reason, by_itself, last_lines }
+        Event::Died { node: self.node, reason, by_itself, last_lines, again_in }
     }
 
     /// Ends the process: in order within a bound, or at once.

@@ -3,7 +3,13 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use super::super::args::ClusterArgs;
+use clap::Parser;
+
+use super::super::args::{Cli, ClusterArgs, Verb};
+use super::super::exit::one_line;
+use super::super::serve;
+use super::founding::other_cluster;
+use crate::config::ServerConfig;
 use lograft_storage::Directory;
 use lograft_types::Member;
 
@@ -11,7 +17,7 @@ use lograft_types::Member;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) nodes: Vec<NodePlan>,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     serve_flags: Vec<String>,
 }
 
@@ -22,7 +28,7 @@ pub(super) struct NodePlan {
     pub(super) client_port: u16,
     pub(super) peer_port: u16,
     pub(super) log_file: PathBuf,
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
 }
 
 impl NodePlan {
@@ -69,8 +75,26 @@ impl Plan {
         format!("{}: {}", self.dir.display(), names.join(", "))
     }
 
-    /// The arguments that a node is started with.
+    /// The arguments that a node is started with: its directory was made before, and an empty one is refused.
     pub(super) fn arguments(&self, node: usize) -> Vec<String> {
+        let mut arguments = self.founding_arguments(node);
+        arguments.extend(["--initial-cluster-state".to_owned(), "existing".to_owned()]);
+        arguments
+    }
+
+    /// The configuration with which a node's directory is made.
+    ///
+    /// # Errors
+    /// What is wrong with the flags for the nodes, the environment or the configuration file.
+    pub(super) fn config(&self, node: usize) -> Result<ServerConfig, String> {
+        let arguments = std::iter::once("lograft".to_owned()).chain(self.founding_arguments(node));
+        let cli = Cli::try_parse_from(arguments).map_err(|error| one_line(&error.render().to_string()))?;
+        let Verb::Serve(args) = cli.verb else { unreachable!("the arguments begin with serve") };
+        let layers = serve::layers(&args).map_err(|failure| failure.message)?;
+        ServerConfig::from_layers(&layers).map_err(|error| error.to_string())
+    }
+
+    fn founding_arguments(&self, node: usize) -> Vec<String> {
         let NodePlan { name, data_dir, .. } = &self.nodes[node];
         let members: Vec<String> =
             self.nodes.iter().map(|node| format!("{}=http://{}", node.name, node.peer())).collect();
@@ -116,13 +140,7 @@ impl Plan {
                 .iter()
                 .map(|member| format!("{}={}", member.name, member.peer_urls.join(",")))
                 .collect();
-            return Err(format!(
-                "{} belongs to a cluster of {} ({}), and members and ports cannot be changed yet: give the --nodes and \
-                 --base-client-port that it was made with, or another --data-dir; nothing was started",
-                node.data_dir.display(),
-                members.len(),
-                members.join(" ")
-            ));
+            return Err(other_cluster(&node.data_dir, &members));
         }
         Ok(())
     }
@@ -228,16 +246,17 @@ mod tests {
 
     #[test]
     fn each_node_is_started_with_arguments_that_serve_takes() {
-        use clap::Parser;
         let plan = plan(3, None).unwrap();
         for node in 0..3 {
             let arguments = [vec!["lograft".to_owned()], plan.arguments(node)].concat();
-            let cli = super::super::super::args::Cli::try_parse_from(arguments).unwrap();
-            let super::super::super::args::Verb::Serve(serve) = cli.verb else { panic!("a serve") };
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let Verb::Serve(serve) = cli.verb else { panic!("a serve") };
             let layers = crate::config::Layers::load(&serve.flags, &|_| None).unwrap();
-            let config = crate::config::ServerConfig::from_layers(&layers).unwrap();
+            let config = ServerConfig::from_layers(&layers).unwrap();
             assert_eq!(config.name, plan.nodes[node].name);
-            assert_eq!(config.found(0).unwrap().members.len(), 3);
+            let refusal = config.found(0).unwrap_err().to_string();
+            assert!(refusal.contains("holds no node"), "an empty directory is refused: {refusal}");
+            assert_eq!(plan.config(node).unwrap().found(0).unwrap().members.len(), 3);
         }
         assert!(plan.command_line(0).contains("--data-dir 'd d/n1.lograft'"));
     }

@@ -123,7 +123,6 @@ async fn link_to(peer: Peer) -> (Arc<Outbox>, mpsc::Receiver<PeerEvent>) {
         outbox: Arc::clone(&outbox),
         reader: log.reader(),
         handshake: Handshake { name: "n1".to_owned(), client_urls: Vec::new() },
-        limits,
         silence: PATIENCE,
     };
     tokio::spawn(link.run());

@@ -118,8 +118,8 @@ fn a_conflict_always_leads_back_and_never_behind_the_match() {
     progress.conflicted(sent.request_id, id(1, 99), &log);
     assert_eq!(progress.next_index, index(5), "a peer that points ahead");
     let sent = progress.next_append(&log, &config(), SAYS).expect("entries");
-    progress.conflicted(sent.request_id, EntryId::ORIGIN, &log);
-    assert_eq!(progress.next_index, index(4), "a peer that points before what it acknowledged");
+    progress.conflicted(sent.request_id, id(1, 3), &log);
+    assert_eq!(progress.next_index, index(4), "a peer that has just what it acknowledged");
 }
 
 #[test]
@@ -189,4 +189,34 @@ fn a_commit_is_told_once_and_only_as_far_as_the_peer_matched() {
     assert_eq!(progress.commit_news(&log, says), None);
     let carries = progress.next_append(&log, &config(), says).expect("entries");
     assert_eq!(carries.commit, index(5), "entries carry it themselves");
+}
+
+#[test]
+fn pitfall_97_a_peer_whose_log_ends_before_what_it_acknowledged_is_found_out_and_sent_everything_again() {
+    let log = log(&[1; 5]);
+    let mut progress = replicating(3, &log);
+    progress.link_lost();
+    let probe = progress.heartbeat_due(&log, &config(), SAYS);
+    assert_eq!(probe.prev, id(1, 3));
+    assert_eq!(progress.conflicted(probe.request_id, id(1, 1), &log), Some(index(3)));
+    assert_eq!(progress.match_index(), LogIndex::ZERO, "what it has lost no longer counts for a majority");
+    let again = progress.next_append(&log, &config(), SAYS).expect("it is sent the entries at once");
+    assert_eq!((again.prev, indexes(Some(again.clone()))), (id(1, 1), vec![2, 3]));
+    assert!(progress.matched(again.request_id, index(3), &log));
+}
+
+#[test]
+fn pitfall_97_a_conflict_that_left_before_the_acknowledgement_arrived_proves_no_loss() {
+    let log = log(&[1; 5]);
+    let mut progress = Progress::new(index(4), 0);
+    // The peer answers two probes before the entries arrive that come on an older stream.
+    let first = progress.heartbeat_due(&log, &config(), SAYS);
+    let second = progress.heartbeat_due(&log, &config(), SAYS);
+    assert!(progress.matched(first.request_id, index(3), &log));
+    assert_eq!(progress.conflicted(second.request_id, id(1, 1), &log), None);
+    assert_eq!(progress.match_index(), index(3));
+    // Nor does a conflict at or past the match.
+    let third = progress.heartbeat_due(&log, &config(), SAYS);
+    assert_eq!(progress.conflicted(third.request_id, id(1, 3), &log), None);
+    assert_eq!(progress.match_index(), index(3));
 }

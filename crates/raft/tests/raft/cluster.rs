@@ -287,13 +287,19 @@ impl Cluster {
 
     /// Flushes what a node has written, up to and including this write.
     pub(crate) fn persist_through(&mut self, node: u64, last: WriteSeq) -> bool {
+        let flushed = self.flush_through(node, last);
+        self.step(node, Input::Persisted { write: last });
+        flushed
+    }
+
+    /// Flushes what a node has written, up to and including this write, without telling the node.
+    pub(crate) fn flush_through(&mut self, node: u64, last: WriteSeq) -> bool {
         let state = self.nodes.get_mut(&id(node)).expect("a node");
         let mut flushed = false;
         while let Some((write, entries)) = state.unflushed.pop_front_if(|(write, _)| write.seq <= last) {
             state.disk.flush(&write, &entries);
             flushed = true;
         }
-        self.step(node, Input::Persisted { write: last });
         flushed
     }
 

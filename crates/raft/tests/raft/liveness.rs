@@ -1,6 +1,8 @@
 //! Tests that a cluster makes progress soon: lost streams, a leader without a majority, slow disks, long logs.
 
-use lograft_raft::{AppendResult, Config, Input, ReadOutcome, Request, RequestVote, Response, RoleName};
+use lograft_raft::{
+    AppendResult, Config, Input, ReadOutcome, Request, RequestVote, RequestVoteResponse, Response, RoleName,
+};
 use lograft_types::EntryId;
 
 use crate::cluster::{Cluster, LONG, Message, TIMEOUT, id, index, term, test_config};
@@ -88,6 +90,56 @@ fn half_a_broken_link_elects_nobody() {
     cluster.run(2 * test_config(id(1)).heartbeat_ticks);
     assert_eq!(cluster.raft(2).leader(), Some(id(1)));
     assert_eq!(cluster.raft(2).term(), term(1));
+}
+
+#[test]
+fn a_deaf_follower_beside_one_whose_stream_broke_before_disturbs_nobody() {
+    for (size, breaks) in [(3, 1), (3, 2), (3, 15), (5, 1), (5, 15)] {
+        let mut cluster = Cluster::new(size);
+        cluster.elect(1);
+        for _ in 0..breaks {
+            for node in 2..size {
+                cluster.step(node, Input::StreamLost { from: id(1) });
+                // Its leader is back before another stream breaks.
+                cluster.run(2 * test_config(id(1)).heartbeat_ticks);
+            }
+        }
+        cluster.cut_one_way(1, size);
+        cluster.run(4 * LONG);
+        assert_eq!(cluster.leaders(), [(1, 1)], "{size} nodes, {breaks} breaks");
+        cluster.heal();
+        cluster.run(LONG);
+        for node in cluster.ids() {
+            assert_eq!(cluster.raft(node).term(), term(1), "{size} nodes, {breaks} breaks");
+        }
+    }
+}
+
+#[test]
+fn grants_of_earlier_terms_elect_nobody_in_later_rounds() {
+    let mut cluster = Cluster::new(5);
+    for node in [1, 2, 3, 1] {
+        cluster.elect(node);
+    }
+    cluster.isolate(4);
+    for round in 0..5 {
+        cluster.tick(4, LONG);
+        assert_eq!(cluster.raft(4).role(), RoleName::PreCandidate);
+        for (earlier, from) in (1..=4).flat_map(|t| [1, 2, 3, 5].map(|from| (t, from))) {
+            for pre_vote in [true, false] {
+                let late = RequestVoteResponse { term: term(earlier), granted: true, pre_vote };
+                cluster.step(4, Input::Response { from: id(from), response: Response::RequestVote(late) });
+            }
+        }
+        assert_eq!(cluster.raft(4).role(), RoleName::PreCandidate, "round {round}");
+        assert_eq!(cluster.raft(4).term(), term(4));
+    }
+    // One grant of this round and old ones of others are no majority.
+    for (from, t) in [(1, 5), (2, 4), (3, 3), (5, 2)] {
+        let grant = RequestVoteResponse { term: term(t), granted: true, pre_vote: true };
+        cluster.step(4, Input::Response { from: id(from), response: Response::RequestVote(grant) });
+    }
+    assert_eq!(cluster.raft(4).term(), term(4));
 }
 
 #[test]

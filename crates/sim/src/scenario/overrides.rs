@@ -42,6 +42,8 @@ numbers!(
     bit_flip_percent,
     message_us,
     turn_us,
+    append_us,
+    long_append_percent,
     flush_us,
     report_us,
     request_gap_us,

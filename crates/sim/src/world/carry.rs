@@ -4,14 +4,18 @@ use lograft_node::{
     AppendRequest, ClientResponse, ClientToken, Effects, Envelope, Event, ForwardFailure, ForwardResponse,
     ForwardToken, Payloads, PeerMessage, PeerRequest, PeerResponse, RequestError,
 };
-use lograft_raft::AppendEntries;
+use lograft_raft::{AppendEntries, Response};
 use lograft_storage::LogError;
-use lograft_types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term};
+use lograft_types::{Entry, EntryKind, HardState, LogWrite, NodeId, Term, mark};
 
-use super::{Happening, Machine, World, place_of, role_number};
+use super::{Append, Happening, Machine, World, place_of, role_number};
 use crate::checks::{Checks, Leaving};
 use crate::network::{Asker, Body, Packet};
+use crate::scenario::ELECTION_US;
 use crate::{Violation, ensure};
+
+/// How many grants are kept, to arrive once more at the end.
+const GRANTS_KEPT: usize = 30;
 
 impl World<'_> {
     /// Carries out the effects of a turn that began in `term_before`.
@@ -22,9 +26,11 @@ impl World<'_> {
         effects: Effects,
     ) -> Result<(), Violation> {
         for write in effects.writes {
-            if !self.append(at, &write)? {
-                return Ok(());
-            }
+            self.hand_in(at, write)?;
+        }
+        if let Some(bytes) = effects.wanted_credit_bytes {
+            self.machines[at].disk.want_credit(bytes);
+            self.plan_flush(at);
         }
         self.check_turn(at)?;
         for (to, message) in effects.messages {
@@ -56,6 +62,9 @@ impl World<'_> {
             let in_us = self.timing.below(2_000);
             self.plan(in_us, Happening::Load { at, life, load });
         }
+        if effects.unfinished {
+            self.plan_turn(at);
+        }
         Ok(())
     }
 
@@ -64,8 +73,8 @@ impl World<'_> {
         Leaving { from: identity.node, term_before, durable: disk.durable() }
     }
 
-    /// Hands a write to the log. Returns whether the node is still alive.
-    fn append(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
+    /// Hands a write to the log, which appends it later.
+    fn hand_in(&mut self, at: usize, write: LogWrite) -> Result<(), Violation> {
         self.trace.note(self.now_us, || format!("n{} writes {write:?}", at + 1));
         if let Some(HardState { term, vote: Some(vote) }) = write.hard_state {
             let own = vote == self.machines[at].identity.node;
@@ -74,7 +83,43 @@ impl World<'_> {
                 "votes for {vote} in term {term} without a request"
             );
         }
-        self.checks.writes(at, self.machines[at].disk.written(), &write.entries)?;
+        self.checks.writes(at, self.machines[at].disk.handed_in(), &write.entries)?;
+        self.machines[at].disk.hand_in(write);
+        self.plan_append(at);
+        Ok(())
+    }
+
+    /// The log thread takes up what waits: soon, or after the flush that is under way, or after a long time.
+    fn plan_append(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        if machine.append.is_some() {
+            return;
+        }
+        if machine.flush_planned && self.timing.percent(50) {
+            machine.append = Some(Append::AfterFlush);
+            return;
+        }
+        machine.append = Some(Append::Planned);
+        let life = machine.life;
+        let is_long = self.faults_are_on && self.timing.percent(self.scenario.long_append_percent);
+        let longest_us = if is_long { 2 * ELECTION_US } else { self.scenario.append_us };
+        let longest_us = if self.faults_are_on { longest_us } else { longest_us.min(1_000) };
+        let in_us = self.timing.below(longest_us + 1);
+        self.plan(in_us, Happening::Append { at, life });
+    }
+
+    /// The log appends all that waits. Returns whether the node is still alive.
+    pub(super) fn append(&mut self, at: usize) -> Result<bool, Violation> {
+        self.machines[at].append = None;
+        while let Some(write) = self.machines[at].disk.next_waiting() {
+            if !self.append_one(at, &write)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn append_one(&mut self, at: usize, write: &LogWrite) -> Result<bool, Violation> {
         // The node hands in no more commands than the log's credit, even on a full disk.
         let has_commands = write.entries.iter().any(|entry| entry.kind == EntryKind::Normal);
         let machine = &mut self.machines[at];
@@ -87,27 +132,23 @@ impl World<'_> {
                     || machine.disk_stops
                     || machine.flush_will_fail =>
             {
+                self.note(|| format!("n{}: write {} fails: {error}", at + 1, write.seq));
                 self.fall_after_log_failure(at)?;
                 return Ok(false);
             }
             Err(error) => return Err(Violation::new(format!("write {write:?} failed: {error}"))),
         }
+        self.note(|| format!("n{} has appended write {}", at + 1, write.seq));
         self.plan_flush(at);
         // A node that learns a new term from entries writes both at once: they must not be separated.
         let is_joint = write.hard_state.is_some() && !write.entries.is_empty();
-        if is_joint && self.faults_are_on && self.mischief.percent(self.scenario.ambush_percent / 2) {
-            let life = self.machines[at].life;
-            let in_us = self.mischief.below(self.scenario.flush_us);
-            self.plan(in_us, Happening::PowerCut { at, life });
-        }
-        // A crash while the log rolls.
-        if self.machines[at].disk.has_rolled()
-            && self.faults_are_on
-            && self.mischief.percent(self.scenario.ambush_percent / 2)
-        {
-            let life = self.machines[at].life;
-            let in_us = self.mischief.below(self.scenario.flush_us);
-            self.plan(in_us, Happening::PowerCut { at, life });
+        let has_rolled = self.machines[at].disk.has_rolled();
+        for _ in 0..u64::from(is_joint) + u64::from(has_rolled) {
+            if self.faults_are_on && self.mischief.percent(self.scenario.ambush_percent / 2) {
+                let life = self.machines[at].life;
+                let in_us = self.mischief.below(self.scenario.flush_us);
+                self.plan(in_us, Happening::PowerCut { at, life });
+            }
         }
         Ok(true)
     }
@@ -134,6 +175,9 @@ impl World<'_> {
         self.checks.after_turn(at, machine.life, node, &disks, &mut self.clients)?;
         let won = self.checks.terms_led() > terms_led;
         let raft = node.raft();
+        if node.applied() > machine.disk.written().last_index() {
+            mark!(AppliedBeforeCopied);
+        }
         let hash = node.store().state_hash();
         let numbers = [
             raft.term().get(),
@@ -187,10 +231,15 @@ impl World<'_> {
         self.send_request(at, to, request);
     }
 
-    /// Reads entries for a peer from the log. If they were replaced meanwhile, the message is dropped.
+    /// Reads entries for a peer from the log. If they were replaced meanwhile, or are not there yet, the message
+    /// is dropped.
     pub(super) fn depart(&mut self, at: usize, to: usize, request: &AppendEntries) {
         let (Some(first), Some(last)) = (request.entries.first(), request.entries.last()) else { return };
-        let reader = self.machines[at].disk.log().reader();
+        let disk = &self.machines[at].disk;
+        if !disk.written().holds(last.id) && disk.handed_in().holds(last.id) {
+            mark!(DepartedEarly);
+        }
+        let reader = disk.log().reader();
         let Ok(entries) = reader.read(first.id.index, last.id.index, usize::MAX) else { return };
         if entries.iter().map(|entry| entry.id).eq(request.entries.iter().map(|meta| meta.id)) {
             let request = append_of(self.machines[at].identity.node, request, entries);
@@ -232,6 +281,14 @@ impl World<'_> {
         ensure!(place_of(to) == exchange.asker, "a response for {to}, but n{} asked", exchange.asker + 1);
         Checks::answer_leaves(to, &response, exchange.named.as_ref(), self.leaving(at, term_before))?;
         let envelope = Envelope::between(self.machines[at].identity, to);
+        if let Response::RequestVote(vote) = response
+            && vote.granted
+        {
+            self.grants.push_back((exchange.asker, envelope, vote));
+            if self.grants.len() > GRANTS_KEPT {
+                self.grants.pop_front();
+            }
+        }
         self.send(Packet { from: at, to: exchange.asker, body: Body::Response { envelope, response } });
         Ok(())
     }

@@ -1,14 +1,19 @@
 //! What goes wrong, and how nodes come back.
 
-use lograft_node::{Event, Node};
+use bytes::Bytes;
+use lograft_node::{ClientToken, Event, Node};
 
 use super::{Happening, World, id_of};
 use crate::Violation;
-use crate::scenario::{ELECTION_US, Fault, TICK_MS};
+use crate::network::HELD_US;
+use crate::scenario::{ELECTION_TICKS, ELECTION_US, Fault, Scenario, TICK_MS};
+
+/// How many large writes fill the log of a full disk: more than its segments have space for.
+pub(super) const MUCH: u64 = 100;
 
 /// How a node goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fall {
+pub(super) enum Fall {
     PowerCut,
     Kill,
 }
@@ -87,6 +92,11 @@ impl World<'_> {
                 self.plan(in_us, Happening::PowerCut { at, life });
             }
             Fault::FullDisk | Fault::DiskStop => {}
+            Fault::LeaderReturns => self.depose_for_a_while(),
+            Fault::FullLeader => self.fill_the_leader(),
+            Fault::LateReports => {
+                self.machines[at].reports_late_until_us = self.now_us + 4 * ELECTION_US;
+            }
         }
         Ok(())
     }
@@ -109,6 +119,74 @@ impl World<'_> {
         self.plan(heal_us, Happening::LinksHeal);
     }
 
+    /// The leader is out of touch until another one is elected, and what it sent and was sent meanwhile arrives later.
+    /// Then the other one is overthrown.
+    fn depose_for_a_while(&mut self) {
+        let Some(leader) = self.newest_leader() else { return };
+        let held_us = self.mischief.between(ELECTION_US, 3 * ELECTION_US);
+        self.network.hold_up(leader, self.now_us + held_us);
+        let concerns = |happening: &Happening| matches!(happening, Happening::Deliver(packet) if packet.from == leader || packet.to == leader);
+        let under_way: Vec<_> = self.agenda.extract_if(.., |_, happening| concerns(happening)).collect();
+        for ((at_us, _), happening) in under_way {
+            let (low_us, high_us) = HELD_US;
+            let later_us = if self.mischief.percent(70) {
+                self.mischief.between(low_us, high_us)
+            } else {
+                at_us - self.now_us
+            };
+            self.plan(later_us, happening);
+        }
+        let in_us = held_us + self.mischief.between(ELECTION_US / 2, 2 * ELECTION_US);
+        self.plan(in_us, Happening::Overthrow { favourite: leader });
+    }
+
+    /// Cuts off the leader, and lets the favourite be the first to campaign.
+    pub(super) fn overthrow(&mut self, favourite: usize) {
+        let Some(leader) = self.newest_leader().filter(|&leader| leader != favourite && self.faults_are_on)
+        else {
+            return;
+        };
+        self.note(|| format!("n{} is overthrown in favour of n{}", leader + 1, favourite + 1));
+        self.cut_off_for(leader, 3 * ELECTION_US);
+        let life = self.machines[favourite].life;
+        // By then the others have not heard the leader for an election timeout.
+        let in_us = ELECTION_US + self.mischief.below(ELECTION_US / 4);
+        self.plan(in_us, Happening::TickBurst { at: favourite, life, ticks: 2 * u64::from(ELECTION_TICKS) });
+    }
+
+    fn cut_off_for(&mut self, at: usize, lasts_us: u64) {
+        for other in (0..self.machines.len()).filter(|&other| other != at) {
+            self.network.cut(at, other);
+            self.network.cut(other, at);
+        }
+        self.plan(lasts_us, Happening::LinksHeal);
+    }
+
+    /// The leader's log takes what clients ask of it until it has no credit left. Nobody else hears of that, and the
+    /// next leader replaces it while the disk is still full.
+    fn fill_the_leader(&mut self) {
+        let Some(leader) = self.newest_leader().filter(|&leader| !self.machines[leader].disk_is_full) else {
+            return;
+        };
+        self.set_full(leader, Some(0));
+        let cut_off_us = self.mischief.between(ELECTION_US, 3 * ELECTION_US);
+        self.cut_off_for(leader, cut_off_us);
+        self.ask_for_much(leader, MUCH);
+        let freed_us = cut_off_us + self.mischief.between(ELECTION_US, 4 * ELECTION_US);
+        self.plan(freed_us, Happening::DiskFreed { at: leader });
+    }
+
+    /// Clients ask a node for many large writes at once, of a key that nobody reads.
+    pub(super) fn ask_for_much(&mut self, at: usize, writes: u64) {
+        let large = Scenario { value_bytes: 3_000, ..self.scenario.clone() };
+        for _ in 0..writes {
+            let token = ClientToken(self.number());
+            let request = self.clients.set(token, Bytes::from_static(b"unread"), None, &large);
+            let timeout_ms = self.scenario.request_timeout_ms;
+            self.put_question(at, token, request, timeout_ms);
+        }
+    }
+
     /// Strikes a node that has just won an election: it is cut off, loses its power soon, or both. Entries of
     /// its term are then in few logs, which is the case that the commitment rules exist for (Raft §5.4.2,
     /// figure 8).
@@ -119,6 +197,13 @@ impl World<'_> {
         self.faults += 1;
         let (cut_off, power_cut) = (self.mischief.percent(60), self.mischief.percent(80));
         self.note(|| format!("n{} won and is ambushed: cut off {cut_off}, power cut {power_cut}", at + 1));
+        // Those that did not vote for it may still wait for the flush of what an earlier leader sent.
+        let term = self.machines[at].node.as_ref().map(|node| node.raft().term());
+        for machine in &mut self.machines {
+            if machine.node.as_ref().map(|node| node.raft().term()) < term && self.mischief.percent(50) {
+                machine.reports_late_until_us = self.now_us + 3 * ELECTION_US;
+            }
+        }
         if cut_off {
             for other in (0..self.machines.len()).filter(|&other| other != at) {
                 if self.mischief.percent(70) {
@@ -201,6 +286,9 @@ impl World<'_> {
         for (token, result) in last.forward_responses {
             self.respond_to_forward(at, token, result)?;
         }
+        if !self.append(at)? {
+            return Ok(());
+        }
         let failed = self.machines[at].disk.write_sync_marker().failed;
         let machine = &self.machines[at];
         let may_fail = machine.disk_is_full || machine.flush_will_fail || machine.disk_stops;
@@ -228,7 +316,7 @@ impl World<'_> {
         }
     }
 
-    fn fall(&mut self, at: usize, fall: Fall) {
+    pub(super) fn fall(&mut self, at: usize, fall: Fall) {
         self.note(|| format!("n{} falls: {fall:?}", at + 1));
         let seed = self.mischief.seed();
         self.falls += 1;
@@ -238,9 +326,11 @@ impl World<'_> {
         machine.life += 1;
         machine.mailbox.clear();
         machine.turn_planned = false;
+        machine.append = None;
         machine.flush_planned = false;
         machine.paused_until_us = 0;
         machine.report_at_us = 0;
+        machine.reports_late_until_us = 0;
         machine.flush_stall_us = 0;
         let flush_failed = std::mem::take(&mut machine.flush_will_fail);
         let disk_stopped = std::mem::take(&mut machine.disk_stops);
@@ -306,7 +396,7 @@ impl World<'_> {
     }
 
     /// Limits the space on a disk; `None`: unlimited.
-    fn set_full(&mut self, at: usize, free_bytes: Option<u64>) {
+    pub(super) fn set_full(&mut self, at: usize, free_bytes: Option<u64>) {
         self.machines[at].disk_is_full = free_bytes.is_some();
         self.machines[at].disk.set_free_bytes(free_bytes.unwrap_or(u64::MAX));
     }

@@ -2,7 +2,7 @@
 //! in a way whose result is known; see `disturb`.
 
 use bytes::Bytes;
-use lograft_node::{ClientToken, Event, Node};
+use lograft_node::{ClientToken, Node};
 
 use super::{Happening, World};
 use crate::scenario::ELECTION_US;
@@ -10,6 +10,8 @@ use crate::{Violation, ensure};
 
 /// The longest time without any progress, in election timeouts.
 pub(super) const PATIENCE: u64 = 30;
+/// After this time without progress, a cluster in which no read waits gets more writes.
+const WRITE_AFTER_US: u64 = 2 * ELECTION_US;
 /// Enough for a follower that catches up by the smallest messages.
 const LONGEST_US: u64 = 600 * ELECTION_US;
 
@@ -49,8 +51,7 @@ impl World<'_> {
         let acknowledged = self.clients.acknowledged;
         let token = ClientToken(self.number());
         let request = self.clients.set(token, Bytes::from_static(b"k0"), None, &self.scenario);
-        self.clients.ask(token, at, request.clone());
-        self.post(at, Event::Client { token, request, timeout_ms: PATIENCE * ELECTION_US / 1000 });
+        self.put_question(at, token, request, PATIENCE * ELECTION_US / 1000);
         let until_us = self.now_us + PATIENCE * ELECTION_US;
         while self.clients.waits(token) {
             ensure!(self.now_us < until_us, "a write through n{} is not answered", at + 1);
@@ -65,11 +66,17 @@ impl World<'_> {
         // Requests that will never be answered end with their timeout.
         let patience_us = PATIENCE * ELECTION_US + self.scenario.request_timeout_ms * 1000;
         let mut patient_until_us = self.now_us + patience_us;
+        let mut write_at_us = self.now_us + WRITE_AFTER_US;
         let mut before = self.progress();
         while let Some(what) = self.unsettled() {
             if self.progress() != before {
                 before = self.progress();
                 patient_until_us = self.now_us + patience_us;
+                write_at_us = self.now_us + WRITE_AFTER_US;
+            }
+            if self.now_us >= write_at_us && !self.clients.a_read_waits() {
+                write_at_us = self.now_us + WRITE_AFTER_US;
+                self.life_goes_on();
             }
             ensure!(self.now_us < patient_until_us.min(end_us), "the cluster does not settle: {what}");
             // Looking at each step would cost more than the run. Heartbeats are in step, so the interval is a
@@ -80,6 +87,17 @@ impl World<'_> {
             }
         }
         self.check_contents()
+    }
+
+    /// Clients write through the leader. A patient write whose entry was lost with its leader learns that once another
+    /// entry is committed at its index, and a leader that nobody heard may have had many.
+    fn life_goes_on(&mut self) {
+        let Some(at) = self.newest_leader() else { return };
+        for _ in 0..30 {
+            let token = ClientToken(self.number());
+            let request = self.clients.set(token, Bytes::from_static(b"unread"), None, &self.scenario);
+            self.put_question(at, token, request, PATIENCE * ELECTION_US / 1000);
+        }
     }
 
     /// The sum of what all nodes have reached. A log that replaces another grows anew, so any change counts
@@ -102,7 +120,7 @@ impl World<'_> {
             if node.applied() != last.index || node.raft().last() != last {
                 return Some(format!("n{} has applied {} of {last}", at + 1, node.applied()));
             }
-            if machine.flush_planned || node.status().disk_full {
+            if machine.append.is_some() || machine.flush_planned || node.status().disk_full {
                 return Some(format!("n{}: its disk is busy or full", at + 1));
             }
             if let Some(what) = self.busy(node) {

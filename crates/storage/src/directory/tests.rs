@@ -129,7 +129,22 @@ fn a_newer_format_a_broken_meta_and_a_lost_one_are_told_apart() {
     }
     fs::remove_file(&path).unwrap();
     fs::write(temporary.path().join("0000000000000001.log"), "").unwrap();
-    assert!(matches!(Directory::open(temporary.path()), Err(DirectoryError::MetaLost { .. })));
+    let lost = Directory::open(temporary.path()).unwrap_err();
+    assert!(matches!(lost, DirectoryError::MetaLost { .. }));
+    assert!(
+        lost.to_string().contains("restore this one file") && !lost.to_string().contains("away"),
+        "{lost}"
+    );
+}
+
+#[test]
+fn a_directory_is_founded_once_it_says_whose_it_is() {
+    let temporary = tempfile::tempdir().unwrap();
+    assert!(!Directory::is_founded(&temporary.path().join("none")));
+    let mut directory = Directory::open(temporary.path()).unwrap();
+    assert!(!Directory::is_founded(temporary.path()));
+    directory.initialize(meta()).unwrap();
+    assert!(Directory::is_founded(temporary.path()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::error::LogError;
 use crate::reader::Index;
 use crate::record::RecordKind;
 use crate::recovery::{self, Found, Repair, Tail, ZEROS};
-use crate::segment::{Preparation, PreparedSegment, is_temporary, segment_path};
+use crate::segment::{Preparation, PreparedSegment, SegmentSize, is_temporary, segment_path};
 use crate::state::State;
 
 impl<O: Os> Log<O> {
@@ -107,7 +107,8 @@ impl<O: Os> Log<O> {
             mark!(StartNotSynced);
         } else {
             let header = SegmentHeader::new(identity, 1, options.min_segment_bytes);
-            let preparation = Preparation { os: os.clone(), dir: dir.to_owned(), header };
+            let preparation =
+                Preparation { os: os.clone(), dir: dir.to_owned(), header, size: SegmentSize::Usual };
             prepared.push(preparation.run().map_err(LogError::io("prepare", segment_path(dir, 1)))?);
         }
         let PreparedSegment { header, segment, file } = prepared.remove(0);
@@ -144,7 +145,9 @@ impl<O: Os> Log<O> {
             index: Arc::new(RwLock::new(index)),
             active,
             prepared,
-            preparing: false,
+            preparing: None,
+            wanted_bytes: 0,
+            denials: 0,
             disk_full: false,
             unprepared: None,
             written: WriteSeq::ZERO,

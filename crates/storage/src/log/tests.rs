@@ -271,6 +271,51 @@ fn the_credit_is_kept_whatever_is_written_beside_it() {
 }
 
 #[test]
+fn an_entry_larger_than_the_credit_gets_a_segment_with_room_for_two() {
+    let os = MemOs::new();
+    let (mut log, _) = open(&os);
+    log.prepare_next().unwrap();
+    let large = record_size_bytes(100_000);
+    assert!(log.credit().credit_bytes < large);
+    // The usual segment is ready, and stays the next one.
+    log.want_credit(large);
+    log.prepare_next().unwrap();
+    assert!(log.credit().credit_bytes >= 2 * large, "{:?}", log.credit());
+    assert!(log.take_preparation().is_none(), "nothing more is wanted");
+    for index in 1..=2 {
+        log.append(&entry(index, 1, &[b'l'; 100_000])).unwrap();
+    }
+    log.flush().unwrap();
+    // Later segments have the usual size again.
+    log.prepare_next().unwrap();
+    assert_eq!(log.last_segment().size_bytes, log.options.max_segment_bytes);
+    drop(log);
+    assert_eq!(reopened(&os.crash(1)).entries.len(), 2);
+}
+
+#[test]
+fn a_larger_segment_for_which_there_is_no_space_is_denied_and_no_other() {
+    let os = MemOs::new();
+    let (mut log, _) = open(&os);
+    let large = record_size_bytes(100_000);
+    // First no usual segment is ready, then one is.
+    for denials in 1..=2 {
+        os.set_free_bytes(100_000);
+        log.want_credit(large);
+        log.prepare_next().unwrap_err();
+        let credit = log.credit();
+        assert_eq!((credit.denials, credit.disk_full), (denials, denials == 1));
+        log.prepare_next().unwrap();
+        assert!(!log.credit().disk_full, "a usual segment fits");
+        assert!(log.take_preparation().is_none());
+    }
+    os.set_free_bytes(u64::MAX);
+    log.want_credit(large);
+    log.prepare_next().unwrap();
+    assert!(log.credit().credit_bytes >= large);
+}
+
+#[test]
 fn pitfall_63_a_full_disk_is_an_error_when_a_segment_is_prepared_and_heals() {
     let os = MemOs::new();
     let (mut log, _) = open(&os);

@@ -152,6 +152,21 @@ impl Life {
         }
     }
 
+    /// Waits until the log is idle: a sync marker proves everything. One that never comes is an endless wait.
+    fn idle(&mut self) {
+        self.settle();
+        while !self.ends_in_a_marker() {
+            self.wait();
+        }
+    }
+
+    /// Whether a power cut would leave a sync marker as the last record.
+    fn ends_in_a_marker(&self) -> bool {
+        let records = inspect::records(self.os.crash(1), dir(), crate::testing::IDENTITY);
+        // The marker may be half written, and so may be the next segment.
+        records.filter_map(Result::ok).last().is_some_and(|record| record.kind == RecordKind::SyncMarker)
+    }
+
     /// Ends the thread, one way or the other, and drains the reports. The last one becomes the latest.
     fn end(mut self) -> Ended {
         let handed_in = self.handed_in();
@@ -256,6 +271,21 @@ fn what_is_reported_is_durable_and_nothing_is_lost_at_the_end() {
                 1 => life.look(),
                 _ => life.hand_in(),
             }
+        }
+        all_is_there(life.end());
+    });
+}
+
+#[test]
+fn a_log_that_is_idle_again_and_again_ends_in_a_marker_each_time() {
+    explore("an idle log", || {
+        let mut life = Life::begin();
+        for _ in 0..thread_rng().gen_range(1..5) {
+            for _ in 0..thread_rng().gen_range(1..3) {
+                life.look();
+                life.hand_in();
+            }
+            life.idle();
         }
         all_is_there(life.end());
     });

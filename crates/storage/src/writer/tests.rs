@@ -145,10 +145,13 @@ fn the_shutdown_flushes_and_writes_a_sync_marker() {
 fn an_idle_log_ends_in_a_sync_marker() {
     let os = MemOs::new();
     let (thread, reports) = spawn(&os);
-    thread.append(write(1, None, entries(1..=1, 1)));
-    wait_for(&reports, |report| report.persisted == WriteSeq::new(1));
-    while last_kind(&os) != RecordKind::SyncMarker {
-        wait_for(&reports, |_| true);
+    // Each time anew.
+    for seq in 1..=3 {
+        thread.append(write(seq, None, entries(seq..=seq, 1)));
+        wait_for(&reports, |report| report.persisted == WriteSeq::new(seq));
+        while last_kind(&os) != RecordKind::SyncMarker {
+            wait_for(&reports, |_| true);
+        }
     }
     // Dropping the handle ends the thread too: the reports end.
     drop(thread);

@@ -26,6 +26,9 @@ fn keep(script: &str, restart_after: Option<Duration>) -> Kept {
         .status();
     assert!(copied.unwrap().success());
     std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let data_dir = dir.path().join("n1.lograft");
+    std::fs::create_dir(&data_dir).unwrap();
+    std::fs::write(data_dir.join("meta.json"), "").unwrap();
     let plan = Plan::new(&ClusterArgs {
         nodes: 1,
         data_dir: dir.path().to_owned(),
@@ -53,6 +56,10 @@ impl Kept {
             Some(Event::Died { reason, by_itself, last_lines, .. }) => (reason, by_itself, last_lines),
             other => panic!("not died: {other:?}"),
         }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self._dir.path().join("n1.lograft")
     }
 }
 
@@ -103,9 +110,44 @@ async fn a_node_that_ends_is_reported_with_its_last_lines_and_stays_down_if_that
 #[tokio::test]
 async fn a_node_that_cannot_be_started_is_reported() {
     let mut kept = keep("exit 0", None);
-    drop(std::mem::replace(&mut kept._dir, tempfile::tempdir().unwrap()));
+    // Before the keeper's first turn.
+    std::fs::remove_file(kept._dir.path().join("node.sh")).unwrap();
     let (reason, _, _) = kept.died().await;
     assert!(reason.contains("could not be started"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_node_that_dies_again_and_again_is_started_less_and_less_often() {
+    let mut kept = keep("exit 3", Some(Duration::from_millis(1)));
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        kept.started().await;
+        match kept.happened.recv().await {
+            Some(Event::Died { again_in: Some(pause), .. }) => pauses.push(pause.as_millis()),
+            other => panic!("not died: {other:?}"),
+        }
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32]);
+    kept.stop.send_replace(Stop::InOrder);
+    kept.keeper.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_whose_directory_is_gone_waits_for_it_and_never_starts_empty() {
+    let mut kept = keep("exec cat", Some(Duration::from_millis(1)));
+    let (pid, _) = kept.started().await;
+    let (data_dir, moved) = (kept.data_dir(), kept._dir.path().join("moved"));
+    std::fs::rename(&data_dir, &moved).unwrap();
+    std::fs::create_dir(&data_dir).unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    kept.died().await;
+    assert_eq!(kept.happened.recv().await, Some(Event::Missing { node: 0 }));
+    std::fs::remove_dir(&data_dir).unwrap();
+    std::fs::rename(&moved, &data_dir).unwrap();
+    let (_, again) = kept.started().await;
+    assert!(again);
+    kept.stop.send_replace(Stop::InOrder);
+    kept.keeper.await.unwrap();
 }
 
 #[tokio::test]

@@ -74,7 +74,9 @@ impl Node {
             }
             Outgoing::Response { response: Response::AppendEntries(append), .. } => {
                 assert_eq!(durable.term, append.term);
-                if let AppendResult::Matched { match_index } = append.result {
+                if let AppendResult::Matched { match_index } | AppendResult::Busy { match_index } =
+                    append.result
+                {
                     let entry_term = self.raft.term_at(match_index).expect("a matched entry is in the log");
                     let entry = EntryId::new(entry_term, match_index);
                     assert!(self.disk.has(entry), "{entry} was acknowledged before it was durable");

@@ -1,0 +1,32 @@
+//! Errors of the gRPC library in words for people: it hides the cause behind "transport error", or shows it as Rust's
+//! debug text.
+
+use std::error::Error as StdError;
+
+use tonic::Status;
+
+/// The server's message, or the cause of an error that arose on this side of the connection.
+pub(crate) fn of_status(status: &Status) -> String {
+    match status.source() {
+        Some(source) => innermost(source),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+/// The innermost cause: "Connection refused" says more than "transport error".
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The error and its causes, from the outside in.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
