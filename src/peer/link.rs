@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use lograft_node::limits::MAX_PEER_MESSAGE_BYTES;
 use lograft_node::{Envelope, Forward, ForwardFailure, ForwardId, Payloads};
-use lograft_raft::{AppendEntries, RequestVote};
+use lograft_raft::{AppendEntries, RequestVote, Response};
 use lograft_storage::{LogReader, RealOs};
 use lograft_types::{Entry, Identity, Member, NodeId};
 use tokio::sync::mpsc;
@@ -68,6 +68,8 @@ enum Broken {
     Connect(#[from] tonic::transport::Error),
     #[error("the peer ended the stream")]
     Ended,
+    #[error("node {node} is at its address: check the addresses of --initial-cluster")]
+    OtherNode { node: NodeId },
     #[error(transparent)]
     ActorGone(#[from] ActorGone),
 }
@@ -125,6 +127,10 @@ impl Link {
         let envelope: Envelope = wire::envelope!(answer);
         if let Err(refusal) = envelope.check(self.identity()) {
             return Err(Status::failed_precondition(refusal.to_string()).into());
+        }
+        if envelope.from != self.peer.id {
+            self.actor.refused().await?;
+            return Err(Broken::OtherNode { node: envelope.from });
         }
         self.actor.handshake(self.peer.id, answer.client_urls).await?;
         Ok(client)
@@ -220,6 +226,7 @@ impl Link {
     /// apart.
     fn ask_for_vote(&self, mut client: RaftClient<Channel>, vote: RequestVote) {
         let port = self.actor.clone();
+        let peer = self.peer.id;
         let mut request = Request::new(wire::vote_to_wire(self.envelope(), &vote));
         request.set_timeout(self.silence);
         tokio::spawn(async move {
@@ -227,7 +234,7 @@ impl Link {
                 Ok(answer) => {
                     let (envelope, response) = wire::vote_response_from_wire(answer.get_ref());
                     // An actor that has ended counts no votes.
-                    let _ = port.response(envelope, response).await;
+                    let _ = respond(&port, peer, envelope, response).await;
                 }
                 Err(status) => debug!(%status, "a vote request got no response"),
             }
@@ -275,7 +282,7 @@ impl Link {
     ) -> Result<Never, Broken> {
         while let Some(answer) = answers.message().await? {
             let (envelope, response) = wire::append_response_from_wire(&answer);
-            self.actor.response(envelope, response).await?;
+            respond(&self.actor, self.peer.id, envelope, response).await?;
         }
         Err(Broken::Ended)
     }
@@ -303,8 +310,14 @@ impl Link {
             self.actor.forward_done(forward.id, Err(ForwardFailure::NotTaken)).await?;
         }
         for id in outstanding.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
-            self.actor.forward_done(id, Err(ForwardFailure::Lost { reason })).await?;
+            let failure = match broken {
+                Broken::Status(status) if wire::is_took_no_more(status) => ForwardFailure::NotTaken,
+                broken => {
+                    let reason = format!("the link to the leader {} broke: {broken}", self.peer.name);
+                    ForwardFailure::Lost { reason }
+                }
+            };
+            self.actor.forward_done(id, Err(failure)).await?;
         }
         self.actor.link_lost(self.peer.id).await
     }
@@ -322,8 +335,25 @@ impl Link {
     }
 }
 
+/// Hands a response from the link to `peer` to the node. What another node says there is refused and counted: one
+/// member must not be able to vote or acknowledge for another.
+async fn respond(
+    actor: &PeerHandle,
+    peer: NodeId,
+    envelope: Envelope,
+    response: Response,
+) -> Result<(), ActorGone> {
+    if envelope.from == peer {
+        return actor.response(envelope, response).await;
+    }
+    warn!(%peer, from = %envelope.from, "a response of another node on the link to a peer is refused");
+    actor.refused().await
+}
+
 /// The result of a loop that ends only with an error.
 enum Never {}
 
+#[cfg(test)]
+mod senders;
 #[cfg(test)]
 mod tests;

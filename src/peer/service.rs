@@ -7,7 +7,7 @@ use lograft_kv::Command;
 use lograft_node::limits::{LARGEST_COMMAND_BYTES, Limits};
 use lograft_node::{Envelope, ForwardRequest, PeerResult, Refusal, RequestError};
 use lograft_raft as raft;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -33,14 +33,25 @@ pub struct RaftService {
     actor: PeerHandle,
     handle: NodeHandle,
     handshake: Handshake,
+    /// True once the node has answered everything and takes no more.
+    stopping: watch::Receiver<bool>,
 }
 
 type BoxStream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 impl RaftService {
     /// The service of one node.
-    pub fn new(actor: PeerHandle, handle: NodeHandle, handshake: Handshake) -> Self {
-        Self { actor, handle, handshake }
+    ///
+    /// When `stopping` becomes true, each stream of forwarded requests ends after the responses that it still has to
+    /// deliver. The peer then closes the link. The stream of appends stays open until then: if it ended first, the peer
+    /// would tear the link down with those responses.
+    pub fn new(
+        actor: PeerHandle,
+        handle: NodeHandle,
+        handshake: Handshake,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { actor, handle, handshake, stopping }
     }
 
     fn limits(&self) -> &Limits {
@@ -139,7 +150,10 @@ impl Raft for RaftService {
             slots.add_permits(1);
             Ok(wire::forward_response_to_wire(reply.id, reply.result))
         });
-        Ok(Response::new(Box::pin(responses)))
+        let stopping = self.stopping.clone();
+        // Asked for when all responses have been delivered.
+        let end = std::iter::once_with(move || stopping.borrow().then(|| Err(wire::took_no_more())));
+        Ok(Response::new(Box::pin(responses.chain(tokio_stream::iter(end.flatten())))))
     }
 }
 
@@ -222,6 +236,7 @@ async fn receive_forwards(
     answers: mpsc::Sender<ForwardResult>,
     slots: Arc<Semaphore>,
 ) {
+    let mut stopping = service.stopping.clone();
     loop {
         let next = async {
             use_slot(&slots).await;
@@ -231,6 +246,8 @@ async fn receive_forwards(
             message = next => message,
             // Needed even while all slots are in use, because then none will be released.
             () = answers.closed() => return,
+            // The node has answered all that was taken. Nothing that comes now is.
+            _ = stopping.wait_for(|stop| *stop) => return,
         };
         let Ok(Some(message)) = message else { return };
         let id = message.id;

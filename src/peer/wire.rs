@@ -9,8 +9,13 @@ use lograft_raft::{
     AppendEntries, AppendEntriesResponse, AppendResult, RequestVote, RequestVoteResponse, Response,
 };
 use lograft_types::{Entry, EntryId, EntryKind, LogIndex, NodeId, Revision, Term};
+use tonic::Status;
+use tonic::metadata::MetadataValue;
 
-use crate::proto::v1;
+use crate::api::Certainty;
+use crate::proto::{OUTCOME, v1};
+
+const NOT_APPLIED: &str = Certainty::NotApplied.as_str();
 
 /// What this version supports; sent in the handshake.
 pub(super) const FEATURE_LEVEL: u32 = 1;
@@ -282,6 +287,20 @@ fn forward_error_to_wire(error: &RequestError) -> v1::ForwardError {
         RequestError::ShuttingDown => Reason::ShuttingDown,
     };
     v1::ForwardError { reason: reason.into(), message: error.to_string(), leader_id }
+}
+
+/// The end of a stream of forwarded requests whose node has stopped in order: it has answered every request that it
+/// took, and this comes after the last of those responses.
+pub(super) fn took_no_more() -> Status {
+    let message = "the node is shutting down: it did not take what it has not answered";
+    let mut status = Status::unavailable(message);
+    status.metadata_mut().insert(OUTCOME, MetadataValue::from_static(NOT_APPLIED));
+    status
+}
+
+/// Whether a stream of forwarded requests ended like that.
+pub(super) fn is_took_no_more(status: &Status) -> bool {
+    status.metadata().get(OUTCOME).is_some_and(|outcome| outcome == NOT_APPLIED)
 }
 
 /// The result of a request forwarded to `leader`.

@@ -40,8 +40,8 @@ pub const TICK_MS: u64 = 10;
 /// How long client connections may take to receive their last responses.
 const CLIENT_GRACE: Grace = Grace(Duration::from_secs(1));
 
-/// Streams from peers never end by themselves, and no request on them is worth waiting for.
-const PEER_GRACE: Grace = Grace(Duration::ZERO);
+/// How long peers may take to receive the last responses to what they have forwarded. Their streams end with those.
+const PEER_GRACE: Grace = Grace(Duration::from_secs(1));
 
 /// The actor answers for two seconds at most after it was asked to stop. What takes longer is the disk.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -126,7 +126,7 @@ impl Server {
         for listener in clients {
             ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
         }
-        let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone());
+        let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone(), stopping.clone());
         let raft = RaftServer::new(raft).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
         let routes = peer_router(handle.clone(), raft);
         let port = Port::new(Audience::Peers, routes, &config.limits, shares.peers, PEER_GRACE);

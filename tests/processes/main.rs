@@ -1,6 +1,6 @@
 //! Real nodes as separate processes: killed, restarted, told to stop, given damaged or full disks, refused at
-//! the start, kept running, frozen, and watched while they flush; and clients that are many, silent, slow or do not
-//! read.
+//! the start, kept running, frozen, and watched while they flush; and clients that are many, silent, slow or do
+//! not read.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,7 @@
 //! The link over a real connection, with the test in place of the peer and of the actor.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use lograft_node::limits::Limits;
 use lograft_node::{Event, ForwardRequest, PeerMessage};
 use lograft_storage::{Log, LogOptions};
@@ -88,6 +89,7 @@ impl Raft for Peer {
 /// A link to a peer, and what goes in and comes out at both ends.
 struct Bench {
     outbox: Arc<Outbox>,
+    actor: PeerHandle,
     /// What the actor would receive.
     lane: mpsc::Receiver<PeerEvent>,
     open: Arc<Semaphore>,
@@ -123,14 +125,14 @@ impl Bench {
         let outbox = Arc::new(Outbox::new(&Limits::default()));
         let link = Link {
             peer: Member { id: PEER, name: "n2".to_owned(), peer_urls: vec![url] },
-            actor,
+            actor: actor.clone(),
             outbox: Arc::clone(&outbox),
             reader: log.reader(),
             handshake: Handshake { name: "n1".to_owned(), client_urls: Vec::new() },
             silence: PATIENCE,
         };
         let link = tokio::spawn(link.run());
-        Self { outbox, lane, open, appends, forwards, log, link, _data: data, _stop: stop }
+        Self { outbox, actor, lane, open, appends, forwards, log, link, _data: data, _stop: stop }
     }
 
     /// What the actor is told next. Handshakes are no news here.
@@ -143,6 +145,22 @@ impl Bench {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// The actor takes nothing for now, and nothing more fits into its lane. Returns how much waits there.
+    fn fill_the_lane(&self) -> usize {
+        while self.actor.refused().now_or_never().is_some() {}
+        self.lane.len()
+    }
+
+    /// Waits until so much waits for the actor.
+    async fn waits_in_the_lane(&self, messages: usize) {
+        let waits = async {
+            while self.lane.len() < messages {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, waits).await.expect("there is a place for it");
     }
 
     /// Puts a write for the leader into the outbox, as soon as there is a link.
@@ -231,6 +249,32 @@ async fn a_link_that_breaks_tells_what_was_lost_and_what_never_left() {
         panic!("it certainly never left")
     };
     assert!(matches!(bench.told().await, Event::LinkLost { to: PEER }));
+}
+
+#[tokio::test]
+async fn pitfall_95_what_became_of_a_request_is_told_although_the_link_breaks_while_the_lane_is_full() {
+    let mut bench = Bench::new().await;
+    let (appends, mut forwards) = bench.opened().await;
+    bench.forward(1, 60_000).await;
+    assert_eq!(next(&mut forwards).await.id, 1);
+    let full = bench.fill_the_lane();
+    forwards.answers.send(read_at(1, 9)).await.unwrap();
+    // This one has no time left when it could leave.
+    bench.forward(2, 0).await;
+    bench.waits_in_the_lane(full + 2).await;
+    drop((appends, forwards));
+    let mut done = Vec::new();
+    loop {
+        match bench.told().await {
+            Event::ForwardDone { id, result } => done.push((id, result)),
+            Event::LinkLost { .. } => break,
+            Event::Refused => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    done.sort_by_key(|(id, _)| *id);
+    let answer = lograft_node::ForwardResponse::ReadAt(LogIndex::new(9));
+    assert_eq!(done, [(ForwardId(1), Ok(answer)), (ForwardId(2), Err(ForwardFailure::NotTaken))]);
 }
 
 #[tokio::test]

@@ -7,13 +7,14 @@ use lograft_node::limits::Limits;
 use lograft_raft::{AppendEntriesResponse, AppendResult, ReplyTo};
 use lograft_types::{Identity, LogIndex, NodeId, Term};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::actor::PeerEvent;
+use crate::actor::{ClientMessage, PeerEvent, PendingForward};
 use crate::proto::v1::raft_client::RaftClient;
 use crate::proto::v1::raft_server::RaftServer;
 use crate::server::ports::{Audience, Grace, Port, peer_router, serve};
@@ -25,16 +26,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of the service, and what the actor would receive.
 async fn open(limits: Limits) -> (RaftClient<Channel>, mpsc::Receiver<PeerEvent>) {
-    let (port, lane) = PeerHandle::new(IDENTITY);
     let (handle, _script) = stub::node(limits);
+    let (client, lane, _stop, _server) = open_for(handle, limits).await;
+    (client, lane)
+}
+
+/// The same for a node of the test's own, with what stops the service, and the task that ends with it.
+async fn open_for(
+    handle: NodeHandle,
+    limits: Limits,
+) -> (RaftClient<Channel>, mpsc::Receiver<PeerEvent>, watch::Sender<bool>, JoinHandle<()>) {
+    let (port, lane) = PeerHandle::new(IDENTITY);
     let handshake = Handshake { name: "n1".to_owned(), client_urls: Vec::new() };
-    let service = RaftServer::new(RaftService::new(port, handle.clone(), handshake));
+    let (stop, stopping) = watch::channel(false);
+    let service = RaftServer::new(RaftService::new(port, handle.clone(), handshake, stopping));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let port = Port::new(Audience::Peers, peer_router(handle, service), &limits, 8, Grace(Duration::ZERO));
-    tokio::spawn(serve(listener, port, std::future::pending()));
+    let port = Port::new(Audience::Peers, peer_router(handle, service), &limits, 8, Grace(PATIENCE));
+    let server = tokio::spawn(serve(listener, port, stop_after(stop.clone())));
     let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
-    (RaftClient::new(channel), lane)
+    (RaftClient::new(channel), lane, stop, server)
+}
+
+async fn stop_after(stop: watch::Sender<bool>) {
+    let _ = stop.subscribe().wait_for(|stop| *stop).await;
 }
 
 fn append(request_id: u64) -> v1::AppendEntriesRequest {
@@ -128,4 +143,65 @@ async fn a_message_that_cannot_be_read_is_refused_and_counted() {
     let refused = timeout(PATIENCE, answers).await.unwrap().unwrap().unwrap().unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("unknown kind 99"), "{refused}");
+}
+
+fn forward(id: u64) -> v1::ForwardRequest {
+    v1::ForwardRequest {
+        cluster_id: IDENTITY.cluster.get(),
+        from: PEER.get(),
+        to: IDENTITY.node.get(),
+        id,
+        timeout_ms: 5000,
+        request: Some(v1::forward_request::Request::ReadIndex(v1::ReadIndexRequest {})),
+        ..Default::default()
+    }
+}
+
+async fn hear_forward(mailbox: &mut mpsc::Receiver<ClientMessage>) -> PendingForward {
+    match timeout(PATIENCE, mailbox.recv()).await.expect("it is handed over").expect("the service is alive") {
+        ClientMessage::Forward(forward) => forward,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn pitfall_54_at_a_stop_the_last_answers_leave_and_then_it_is_said_that_there_are_no_more() {
+    let limits = Limits::default();
+    let (handle, mut mailbox) = NodeHandle::new(stub::NODE, limits);
+    let (mut client, _lane, stop, server) = open_for(handle, limits).await;
+    let (requests, queue) = mpsc::channel(4);
+    requests.send(forward(1)).await.unwrap();
+    requests.send(forward(2)).await.unwrap();
+    let opening = async { client.forward(ReceiverStream::new(queue)).await.unwrap().into_inner() };
+    let mut answers = timeout(PATIENCE, opening).await.unwrap();
+    let (first, second) = (hear_forward(&mut mailbox).await, hear_forward(&mut mailbox).await);
+    first.respond.send(Err(RequestError::Replaced));
+    let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.id, 1);
+
+    // The node has decided all it took: the last response is on its way when the port begins to close.
+    second.respond.send(Err(RequestError::Replaced));
+    stop.send_replace(true);
+    let answer = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().expect("the last answer arrives");
+    assert_eq!(answer.id, 2);
+    let end = timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(wire::is_took_no_more(&end), "{end:?}");
+    // The port need not wait for its grace.
+    timeout(PATIENCE / 2, server).await.expect("the port closes by itself").unwrap();
+    drop(requests);
+}
+
+#[tokio::test]
+async fn a_stream_whose_node_is_gone_does_not_say_that_it_took_no_more() {
+    let limits = Limits::default();
+    let (handle, mut mailbox) = NodeHandle::new(stub::NODE, limits);
+    let (mut client, _lane, _stop, _server) = open_for(handle, limits).await;
+    let (requests, queue) = mpsc::channel(4);
+    requests.send(forward(1)).await.unwrap();
+    let mut answers = client.forward(ReceiverStream::new(queue)).await.unwrap().into_inner();
+    // It took the request and never answers: a panic.
+    drop(hear_forward(&mut mailbox).await);
+    drop(requests);
+    let end = timeout(PATIENCE, answers.next()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
 }
