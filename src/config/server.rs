@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How many connections clients may have. `None`: it follows from the file descriptors.
     pub max_connections: Option<usize>,
+    /// How many threads serve clients; 0: clients are served beside everything else. `None`: by the machine's cores.
+    pub client_threads: Option<usize>,
     /// `None`: a cluster of one node.
     pub(super) initial_cluster: Option<InitialCluster>,
     pub(super) token: String,
@@ -123,6 +125,7 @@ impl ServerConfig {
             log_format: one_of(layers, "log-format", &FORMATS)?,
             limits: limits::from_layers(layers)?,
             max_connections: limits::max_connections(layers)?,
+            client_threads: None,
             initial_cluster,
             token: layers.text("initial-cluster-token").to_owned(),
             join_existing: one_of(layers, "initial-cluster-state", &[("new", false), ("existing", true)])?,

@@ -9,9 +9,11 @@ pub(crate) mod places;
 pub(crate) mod ports;
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -45,6 +47,9 @@ const PEER_GRACE: Grace = Grace(Duration::from_secs(1));
 
 /// The actor answers for two seconds at most after it was asked to stop. What takes longer is the disk.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The most threads that serve clients: beyond these, the one actor is the limit.
+const MAX_CLIENT_THREADS: usize = 4;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +90,11 @@ pub struct Server {
     stop_ports: watch::Sender<bool>,
     ports: JoinSet<()>,
     links: JoinSet<()>,
+    /// The threads that serve clients, if they are not served beside everything else.
+    client_runtime: Option<Runtime>,
     _directory: Directory,
 }
+
 impl Server {
     /// Starts a node: recovers its log, opens its ports, links it to its peers.
     ///
@@ -107,8 +115,12 @@ impl Server {
         let log = LogThread::spawn(log, move |report| {
             reports.send_replace(report);
         });
-        let clients = bind(&config.listen_client_urls, "clients", "--listen-client-urls").await?;
-        let peers = bind(&config.listen_peer_urls, "peers", "--listen-peer-urls").await?;
+        let client_runtime = client_runtime(config.client_threads);
+        let client_handle = client_runtime.as_ref().map_or_else(Handle::current, |own| own.handle().clone());
+        let clients = bind(config.listen_client_urls.clone(), "clients", "--listen-client-urls");
+        // A socket belongs to the runtime in which it was made.
+        let clients = client_handle.spawn(clients).await.expect("nothing there panics")?;
+        let peers = bind(config.listen_peer_urls.clone(), "peers", "--listen-peer-urls").await?;
         let client_addresses = addresses(&clients);
         let peer_addresses = addresses(&peers);
 
@@ -124,7 +136,7 @@ impl Server {
         let routes = client_router(Api::new(handle.clone(), env!("CARGO_PKG_VERSION")));
         let port = Port::new(Audience::Clients, routes, &config.limits, shares.clients, CLIENT_GRACE);
         for listener in clients {
-            ports.spawn(serve(listener, port.clone(), stopped(stopping.clone())));
+            ports.spawn_on(serve(listener, port.clone(), stopped(stopping.clone())), &client_handle);
         }
         let raft = RaftService::new(peer_handle.clone(), handle.clone(), handshake.clone(), stopping.clone());
         let raft = RaftServer::new(raft).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
@@ -161,6 +173,7 @@ impl Server {
             stop_ports,
             ports,
             links,
+            client_runtime,
             _directory: directory,
         })
     }
@@ -219,7 +232,25 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.actor.abort();
+        if let Some(runtime) = self.client_runtime.take() {
+            runtime.shutdown_background();
+        }
     }
+}
+
+/// The threads for clients; `None`: there are none. `threads` is how many; by default half of the machine's cores.
+///
+/// With threads of their own, clients that list much do not delay heartbeats. On less than four cores, handing each
+/// request to another thread costs more than it gains.
+fn client_runtime(threads: Option<usize>) -> Option<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let by_default = if cores < 4 { 0 } else { (cores / 2).min(MAX_CLIENT_THREADS) };
+    let threads = threads.unwrap_or(by_default);
+    (threads > 0).then(|| {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(threads).thread_name("lograft-clients").enable_all();
+        runtime.build().expect("threads for clients")
+    })
 }
 
 /// Locks the data directory and checks that it belongs to this node. An empty one becomes this node's, if the
@@ -315,12 +346,12 @@ fn client_urls(config: &ServerConfig) -> Vec<String> {
 }
 
 async fn bind(
-    urls: &[HttpUrl],
+    urls: Vec<HttpUrl>,
     what: &'static str,
     flag: &'static str,
 ) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
-    for url in urls {
+    for url in &urls {
         let address = url.socket_addr().expect("checked with the configuration");
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|source| StartError::Listen {

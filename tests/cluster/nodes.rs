@@ -84,7 +84,9 @@ impl Nodes {
         settings.extend(self.flags.iter().cloned());
         settings.extend(flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())));
         let layers = Layers::merge(&settings, &|_| None, None).expect("these settings are valid");
-        let config = ServerConfig::from_layers(&layers).expect("these settings are valid");
+        let mut config = ServerConfig::from_layers(&layers).expect("these settings are valid");
+        // Both ways to serve clients.
+        config.client_threads = Some(2 * (place % 2));
         self.nodes.push(Node::start(config, client_port, peer_port).await);
     }
 
