@@ -1,10 +1,10 @@
-//! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface; ids are hex.
+//! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface.
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, StatusDoc, hex};
+use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, StatusDoc, id_text};
 use crate::client::Error;
 use crate::proto::v1;
 
@@ -146,7 +146,7 @@ pub(super) fn leader_name(answer: &v1::StatusResponse) -> String {
         return "none".to_owned();
     }
     let leader = answer.members.iter().find(|member| member.id == answer.leader_id);
-    leader.map_or_else(|| hex(answer.leader_id), |member| member.name.clone())
+    leader.map_or_else(|| id_text(answer.leader_id), |member| member.name.clone())
 }
 
 fn term(answer: &v1::StatusResponse) -> u64 {

@@ -29,6 +29,7 @@ use super::wire;
 use crate::actor::{ActorGone, Outbox, Parcel, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
+use crate::wording;
 
 /// The first and the longest pause before another attempt to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(640));
@@ -64,9 +65,9 @@ pub struct Link {
 /// Why a link broke.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("{0}")]
+    #[error("{}", wording::of_status(.0))]
     Status(#[from] Status),
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", wording::innermost(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("the peer ended the stream")]
     Ended,
@@ -226,7 +227,7 @@ impl Link {
                     // An actor that has ended counts no votes.
                     let _ = port.response(envelope, response).await;
                 }
-                Err(status) => debug!(%status, "a vote request got no response"),
+                Err(status) => debug!(status = wording::of_status(&status), "a vote request got no response"),
             }
         });
     }
@@ -286,7 +287,7 @@ impl Link {
             let id = ForwardId(answer.id);
             // Ignore a response to a request that was never sent or already has one.
             if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
-                let result = wire::forward_response_from_wire(answer, self.peer.id);
+                let result = wire::forward_response_from_wire(answer, &self.peer.name);
                 self.actor.forward_done(id, result).await?;
             }
         }

@@ -284,10 +284,10 @@ fn forward_error_to_wire(error: &RequestError) -> v1::ForwardError {
     v1::ForwardError { reason: reason.into(), message: error.to_string(), leader_id }
 }
 
-/// The result of a request forwarded to `leader`.
+/// The result of a request forwarded to the node with the name `leader`.
 pub(super) fn forward_response_from_wire(
     wire: v1::ForwardResponse,
-    leader: NodeId,
+    leader: &str,
 ) -> Result<ForwardResponse, ForwardFailure> {
     use v1::forward_response::Response;
     match wire.response {
@@ -319,12 +319,12 @@ fn applied_from_wire(applied: v1::Applied) -> Result<ForwardResponse, ForwardFai
     Ok(ForwardResponse::Applied { id: entry_id(applied.term, applied.index), outcome })
 }
 
-fn forward_failure(error: &v1::ForwardError, leader: NodeId) -> ForwardFailure {
+fn forward_failure(error: &v1::ForwardError, leader: &str) -> ForwardFailure {
     use v1::forward_error::Reason;
     match Reason::try_from(error.reason) {
         // It was not taken, and another node may lead soon.
         Ok(Reason::NotLeader | Reason::ShuttingDown) => ForwardFailure::NotTaken,
-        Ok(Reason::DiskFull) => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
+        Ok(Reason::DiskFull) => ForwardFailure::Refused(RequestError::DiskFull { node: leader.to_owned() }),
         Ok(Reason::Replaced) => ForwardFailure::Refused(RequestError::Replaced),
         Ok(Reason::Overloaded) => {
             ForwardFailure::Refused(RequestError::LeaderOverloaded(error.message.clone()))

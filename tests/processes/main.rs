@@ -9,6 +9,7 @@ mod damage;
 mod disk_full;
 mod frozen;
 mod kill;
+mod quorum;
 mod refused;
 mod stop;
 mod strace;

@@ -30,7 +30,7 @@ fn a_get_prints_the_key_line_then_the_value_line() {
     assert_eq!(
         document,
         json!({
-            "header": {"cluster_id": "000000000000000c", "node_id": "000000000000000a", "term": 4, "revision": 3},
+            "header": {"cluster_id": "12", "node_id": "10", "term": 4, "revision": 3},
             "kv": {"key": "greeting", "value": "hello", "create_revision": 2, "mod_revision": 3, "version": 2},
         })
     );
@@ -97,7 +97,7 @@ fn a_status_names_the_leader_and_tells_who_did_not_answer() {
     assert!(simple.starts_with("a:1, n1, follower, leader n2, term 4, "), "{simple}");
     assert_eq!(simple.lines().count(), 1);
     let document = parse(&status(Format::Json, &answers));
-    assert_eq!(document[0]["status"]["leader_id"], "000000000000000b");
+    assert_eq!(document[0]["status"]["leader_id"], "11");
     assert!(document[1]["error"].as_str().unwrap().contains("Connection refused"));
     assert!(status(Format::Table, &answers).contains("| n2"));
 }
