@@ -1,23 +1,23 @@
 //! Completions and manual pages, made from the definition of the arguments.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args::Cli;
+use super::args;
 use super::exit::{Code, Failure};
 use super::output;
 
 /// Prints the completions for a shell.
 pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "lograft", &mut script);
+    clap_complete::generate(shell, &mut args::command(), "lograft", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
 /// Prints the manual page of the program or of a verb.
 pub(super) fn man(verb: Option<&str>) -> Result<(), Failure> {
-    let mut program = Cli::command();
+    let mut program = args::command();
     program.build();
     let command = match verb {
         None => program,
@@ -30,7 +30,10 @@ pub(super) fn man(verb: Option<&str>) -> Result<(), Failure> {
 }
 
 fn of_verb(program: &Command, name: &str) -> Result<Command, Failure> {
-    let verb = program.get_subcommands().find(|verb| verb.get_name() == name).cloned();
+    let verb = program
+        .get_subcommands()
+        .find(|verb| verb.get_name() == name || verb.get_all_aliases().any(|alias| alias == name))
+        .cloned();
     verb.ok_or_else(|| {
         let names: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
         let message = format!("there is no verb {name:?}: the verbs are {}", names.join(", "));
