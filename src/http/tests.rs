@@ -148,6 +148,10 @@ impl Edge {
     }
 }
 
+fn is_write(asked: &ClientRequest) -> bool {
+    matches!(asked, ClientRequest::Write(_))
+}
+
 #[tokio::test]
 async fn the_etag_is_the_mod_revision_and_a_condition_of_writes() {
     let edge = Edge::new();
@@ -192,6 +196,13 @@ async fn the_etag_is_the_mod_revision_and_a_condition_of_writes() {
             assert_eq!(answer.header("lograft-outcome"), "not-applied");
         }
         assert_eq!(answer.status(), status, "{method} {name}: {value}: {}", answer.body);
+        if (name, value, status) == ("if-match", "*", 200) && method == "PUT" {
+            let (asked, _) = edge.script.seen().into_iter().rfind(|(asked, _)| is_write(asked)).unwrap();
+            let ClientRequest::Write(lograft_kv::Command::Set { if_mod_revision, .. }) = asked else {
+                panic!()
+            };
+            assert!(if_mod_revision.is_some(), "another write in between would be overwritten");
+        }
         if (method, status) == ("PUT", 200) {
             let etag = edge.get(path).await.header("etag").to_owned();
             assert_eq!((answer.header("etag"), etag.is_empty()), (etag.as_str(), false));

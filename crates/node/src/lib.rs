@@ -326,7 +326,7 @@ impl Node {
             self.tell_role();
         }
         if let Some(halt) = stepped.halt {
-            effects.halt = Some(halt.into());
+            effects.halt = Some(HaltReason::Protocol { names: self.names_in(&halt), halt });
         }
     }
 
@@ -395,6 +395,16 @@ impl Node {
             leader = leader.unwrap_or("none"),
             "role"
         );
+    }
+
+    /// The names of the nodes that the core speaks of: it knows them by their ids only.
+    fn names_in(&self, halt: &raft::Halt) -> String {
+        let ids = match halt {
+            raft::Halt::CommittedConflict { from, .. } => vec![*from],
+            raft::Halt::TwoLeaders { first, second, .. } => vec![*first, *second],
+        };
+        let named: Vec<String> = ids.iter().map(|id| format!("{id} is {}", self.name_of(*id))).collect();
+        named.join(", ")
     }
 
     /// Says so when no leader is known for long, and when one is known again.
