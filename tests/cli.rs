@@ -195,6 +195,10 @@ fn completions_for_each_shell_name_verbs_and_flags() {
         assert_says(&stdout(&output), &["lograft", "serve", "max-value-bytes", "command-timeout"]);
     }
     assert_says(&stdout(&run(&["completions", "--help"])), &["bash", "zsh", "fish"]);
+    // The flags that are taken before a verb are offered where they are documented.
+    let script = stdout(&run(&["completions", "bash"]));
+    let serve = script.lines().find(|line| line.contains("--initial-cluster-token")).unwrap();
+    assert!(!serve.contains("--endpoints"), "{serve}");
 }
 
 #[test]

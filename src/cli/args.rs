@@ -38,7 +38,7 @@ Examples:
   source <(lograft completions bash)       complete verbs and flags in this shell
   lograft man serve | man -l -             read the manual page of a verb
 
-The flags of the client verbs may also come before the verb: lograft --endpoints n1:2379 get greeting
+Client flags may also come before the verb: lograft --endpoints n1:2379 get greeting
 
 Environment:
   LOGRAFT_ENDPOINTS   where the client verbs connect to (--endpoints takes precedence)
@@ -84,7 +84,7 @@ pub(super) struct Cli {
 
 /// The definition of the arguments. The flags of the client verbs are taken before the verb as well; their help is with
 /// the verbs.
-pub(super) fn command() -> Command {
+fn command() -> Command {
     let early = client_flags().map(|flag| flag.global(true).hide(true));
     Cli::command().args(early)
 }

@@ -1,23 +1,23 @@
-//! Completions and manual pages, made from the definition of the arguments.
+//! Completions and manual pages, made from the definition of the arguments: of each flag where its help is.
 
-use clap::Command;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::args;
+use super::args::Cli;
 use super::exit::{Code, Failure};
 use super::output;
 
 /// Prints the completions for a shell.
 pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut args::command(), "lograft", &mut script);
+    clap_complete::generate(shell, &mut Cli::command(), "lograft", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
 /// Prints the manual page of the program or of a verb.
 pub(super) fn man(verb: Option<&str>) -> Result<(), Failure> {
-    let mut program = args::command();
+    let mut program = Cli::command();
     program.build();
     let command = match verb {
         None => program,
