@@ -30,3 +30,20 @@ pub(crate) fn causes<'a>(
         Some(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_by_its_cause_and_never_as_debug_text() {
+        let broken =
+            Status::from_error(Box::new(io::Error::new(io::ErrorKind::BrokenPipe, "the pipe broke")));
+        assert!(broken.to_string().contains("source: "), "what the library prints: {broken}");
+        assert_eq!(of_status(&broken), "the pipe broke");
+        assert_eq!(of_status(&Status::unavailable("no leader")), "no leader");
+        assert_eq!(of_status(&Status::unknown("")), "Unknown error");
+    }
+}

@@ -1,14 +1,22 @@
 //! The program as scripts see it: exit codes, one line on stderr, output.
 
+#[path = "support/ports.rs"]
+mod ports;
+
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use ports::free_ports;
 
 const OK: i32 = 0;
 const ERROR: i32 = 1;
 const BAD_CONNECTION: i32 = 2;
 const INVALID_INPUT: i32 = 3;
+const NO_SUCH_KEY: i32 = 4;
 const BAD_ARGUMENTS: i32 = 128;
 
 fn lograft(arguments: &[&str]) -> Command {
@@ -58,6 +66,8 @@ fn help_and_version_go_to_stdout_and_are_no_failure() {
         &["cluster", "--help"],
         &["set", "--help"],
         &["man", "--help"],
+        &["help"],
+        &["help", "serve"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(OK), "{arguments:?}");
@@ -95,6 +105,9 @@ fn bad_arguments_are_told_in_one_line_with_code_128() {
         (&["fly"], &["fly"]),
         (&["get"], &["<KEY>"]),
         (&["get", "k", "--endpoints", "nowhere"], &["nowhere", "no port"]),
+        (&["get", "k", "--endpoints", ""], &["--endpoints names no endpoint"]),
+        (&["--endpoints", "a:1", "serve"], &["--endpoints is a flag of the client verbs", "serve does not"]),
+        (&["help", "fly"], &["fly"]),
         (&["get", "k", "--command-timeout", "soon"], &["soon", "5s"]),
         (&["get", "k", "--command-timeout", "5"], &["\"5\"", "5s"]),
         (&["get", "k", "--color", "green"], &["green", "auto", "never"]),
@@ -182,6 +195,10 @@ fn completions_for_each_shell_name_verbs_and_flags() {
         assert_says(&stdout(&output), &["lograft", "serve", "max-value-bytes", "command-timeout"]);
     }
     assert_says(&stdout(&run(&["completions", "--help"])), &["bash", "zsh", "fish"]);
+    // The flags that are taken before a verb are offered where they are documented.
+    let script = stdout(&run(&["completions", "bash"]));
+    let serve = script.lines().find(|line| line.contains("--initial-cluster-token")).unwrap();
+    assert!(!serve.contains("--endpoints"), "{serve}");
 }
 
 #[test]
@@ -247,9 +264,18 @@ fn no_endpoint_is_a_bad_connection_that_names_each() {
         let line = fails(lograft(&[verb, &["--endpoints", &endpoints]].concat()), BAD_CONNECTION);
         assert_says(&line, &[&one, &two]);
     }
-    let mut command = lograft(&["get", "k"]);
-    command.env("LOGRAFT_ENDPOINTS", &one);
-    assert_says(&fails(command, BAD_CONNECTION), &[&one]);
+    for variable in [one.clone(), format!("{one},")] {
+        let mut command = lograft(&["get", "k"]);
+        command.env("LOGRAFT_ENDPOINTS", variable);
+        assert_says(&fails(command, BAD_CONNECTION), &[&one]);
+    }
+    assert_says(&fails(lograft(&["--endpoints", &one, "get", "k"]), BAD_CONNECTION), &[&one]);
+    let output = run(&["-w", "table", "--endpoints", &endpoints, "status"]);
+    assert_eq!(output.status.code(), Some(BAD_CONNECTION));
+    assert_says(&stdout(&output), &[&one, &two, "unreachable"]);
+    let output = run(&["health", "--endpoints", &endpoints]);
+    assert_eq!(output.status.code(), Some(BAD_CONNECTION));
+    assert_says(&stdout(&output), &[&format!("{one}, unhealthy: "), &format!("{two}, unhealthy: ")]);
     let output = run(&["status", "-w", "json", "--endpoints", &endpoints]);
     assert_eq!(output.status.code(), Some(BAD_CONNECTION));
     assert_says(&stdout(&output), &["\"error\"", &one, &two]);
@@ -264,6 +290,100 @@ fn a_value_from_stdin_that_is_not_utf_8_is_invalid_input() {
         assert_eq!(output.status.code(), Some(INVALID_INPUT));
         assert_says(&String::from_utf8(output.stderr).unwrap(), &["stdin", "not UTF-8"]);
     }
+}
+
+#[test]
+fn a_set_without_a_value_and_with_nothing_on_stdin_is_invalid_input() {
+    // Stdin is /dev/null, as in many scripts.
+    let line = fails(lograft(&["set", "k", "--endpoints", &nobody()]), INVALID_INPUT);
+    assert_says(&line, &["no value", "stdin is empty", "''"]);
+    // These go on to the connection.
+    for explicit in ["-", ""] {
+        fails(lograft(&["set", "k", explicit, "--endpoints", &nobody()]), BAD_CONNECTION);
+    }
+}
+
+/// A node of its own cluster. Dropping it kills it.
+struct Solo {
+    process: Child,
+    endpoint: String,
+    log: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Solo {
+    fn start() -> Self {
+        let ports = free_ports(2);
+        let (client, peer) = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut command = lograft(&["serve", "--name", "solo", "--log-format", "json", "--data-dir"]);
+        command.arg(dir.path().join("data"));
+        command.arg(format!("--listen-client-urls=http://{client}"));
+        command.arg(format!("--listen-peer-urls=http://{peer}"));
+        let process = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let solo = Self { process, endpoint: client, log, _dir: dir };
+        // The bound is far above what a start takes.
+        for _ in 0..600 {
+            if solo.run(&["health"]).status.success() {
+                return solo;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{}", std::fs::read_to_string(&solo.log).unwrap());
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        lograft(&[arguments, &["--endpoints", &self.endpoint]].concat())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+impl Drop for Solo {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_running_node_is_asked_by_every_name_of_a_verb() {
+    let node = Solo::start();
+    let ok = |arguments: &[&str]| {
+        let output = node.run(arguments);
+        assert_eq!(output.status.code(), Some(OK), "{arguments:?}: {output:?}");
+        stdout(&output)
+    };
+    assert_eq!(ok(&["put", "k", "v"]), "OK\n");
+    assert_eq!(ok(&["get", "--fail", "k"]), "k\nv\n");
+    assert_eq!(ok(&["rm", "k"]), "1\n");
+    assert_eq!(ok(&["get", "k"]), "", "without the flag a missing key is no failure");
+    assert_says(&fails(node.command(&["get", "--fail", "k"]), NO_SUCH_KEY), &["no such key"]);
+    assert_eq!(ok(&["set", "escape", "\x1b[31mred\x1b[0m"]), "OK\n");
+    assert_eq!(ok(&["get", "escape"]), "escape\n\x1b[31mred\x1b[0m\n", "a pipe gets what was stored");
+
+    let endpoint = &node.endpoint;
+    assert_eq!(ok(&["health"]), format!("{endpoint}, healthy\n"));
+    assert_eq!(
+        ok(&["health", "--cluster", "-w", "json"]),
+        format!("[{{\"endpoint\":\"{endpoint}\",\"health\":true}}]\n")
+    );
+    assert_says(&ok(&["status", "--cluster"]), &[&format!("{endpoint}, solo, leader, leader solo, ")]);
+    let id = ok(&["status", "-w", "json"]);
+    let id: serde_json::Value = serde_json::from_str(&id).unwrap();
+    let id = id[0]["status"]["members"][0]["id"].as_str().unwrap();
+    assert!(id.parse::<u64>().is_ok(), "ids are decimal: {id}");
+
+    let log = std::fs::read_to_string(&node.log).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let role = lines.iter().rfind(|line| line["message"] == "role").unwrap();
+    assert!(role["term"].is_u64(), "numbers are numbers: {role}");
+    let recovered = lines.iter().find(|line| line["message"] == "recovered the log").unwrap();
+    assert!(recovered["term"].is_u64() && recovered["entries"].is_u64(), "{recovered}");
 }
 
 #[test]

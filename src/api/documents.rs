@@ -1,4 +1,5 @@
-//! The JSON documents that HTTP responds with and `-w json` prints. Ids and hashes are hexadecimal text.
+//! The JSON documents that HTTP responds with and `-w json` prints. Ids are decimal numbers as text, because a
+//! reader in JavaScript would round them; that is also how protobuf tools print them. The hash is hexadecimal.
 
 use serde::Serialize;
 
@@ -16,8 +17,8 @@ impl From<Option<v1::Header>> for HeaderDoc {
     fn from(header: Option<v1::Header>) -> Self {
         let header = header.unwrap_or_default();
         Self {
-            cluster_id: hex(header.cluster_id),
-            node_id: hex(header.node_id),
+            cluster_id: id_text(header.cluster_id),
+            node_id: id_text(header.node_id),
             term: header.term,
             revision: header.revision,
         }
@@ -161,7 +162,7 @@ impl From<v1::StatusResponse> for StatusDoc {
             name: status.name,
             version: status.version,
             role: status.role,
-            leader_id: (status.leader_id != 0).then(|| hex(status.leader_id)),
+            leader_id: (status.leader_id != 0).then(|| id_text(status.leader_id)),
             first_index: status.first_index,
             last_index: status.last_index,
             persisted_index: status.persisted_index,
@@ -181,7 +182,7 @@ impl From<v1::StatusResponse> for StatusDoc {
 impl From<v1::Member> for MemberDoc {
     fn from(member: v1::Member) -> Self {
         Self {
-            id: hex(member.id),
+            id: id_text(member.id),
             name: member.name,
             peer_urls: member.peer_urls,
             client_urls: member.client_urls,
@@ -206,6 +207,7 @@ pub(crate) struct VersionDoc {
     pub(crate) api: &'static str,
 }
 
-pub(crate) fn hex(id: u64) -> String {
-    format!("{id:016x}")
+/// An id as text.
+pub(crate) fn id_text(id: u64) -> String {
+    id.to_string()
 }

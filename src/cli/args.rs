@@ -1,10 +1,14 @@
 //! The arguments of every verb.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{
-    Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, FromArgMatches, Parser, Subcommand, ValueEnum,
+    Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
+    Subcommand, ValueEnum,
 };
 use clap_complete::Shell;
 
@@ -16,7 +20,8 @@ Exit codes:
   1    failure; stderr says why, and whether the outcome of a write is unknown
   2    no endpoint accepted a connection
   3    invalid input (a key too long, a value that is not UTF-8, not a data directory)
-  5    interrupted; or `status` found an endpoint that does not respond
+  4    `get --fail`: there is no such key
+  5    interrupted; or `status` or `health` found an endpoint that does not respond
   128  bad arguments or configuration";
 
 const TOP_EXAMPLES: &str = "\
@@ -26,11 +31,14 @@ Examples:
   lograft get greeting                     print the key, then the value
   lograft list --prefix gr                 print keys in order
   lograft del greeting                     delete a key, print how many were deleted
-  lograft status -w table                  print each endpoint's role, term and indexes
+  lograft status --cluster -w table        print the role, term and indexes of each member
+  lograft health                           print whether each endpoint can serve
   lograft serve --name n1 --data-dir d     run one node; see `lograft serve --help`
   lograft log d                            print the log of a stopped node, one entry per line
   source <(lograft completions bash)       complete verbs and flags in this shell
   lograft man serve | man -l -             read the manual page of a verb
+
+Client flags may also come before the verb: lograft --endpoints n1:2379 get greeting
 
 Environment:
   LOGRAFT_ENDPOINTS   where the client verbs connect to (--endpoints takes precedence)
@@ -56,7 +64,7 @@ Sizes may have the unit KiB, MiB or GiB; durations are written as 100ms, 5s or 1
 /// A Raft-replicated key-value node, and its client
 #[derive(Debug, Parser)]
 #[command(name = "lograft", version, max_term_width = 110)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = format!("{TOP_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Cli {
     /// When to color the help and the log of `serve`: auto (on a terminal, unless NO_COLOR is set), always or never
@@ -74,6 +82,56 @@ pub(super) struct Cli {
     pub(super) verb: Verb,
 }
 
+/// The definition of the arguments. The flags of the client verbs are taken before the verb as well; their help is with
+/// the verbs.
+fn command() -> Command {
+    let early = client_flags().map(|flag| flag.global(true).hide(true));
+    Cli::command().args(early)
+}
+
+fn client_flags() -> impl Iterator<Item = Arg> {
+    let flags = ClientArgs::augment_args(Command::new("client"));
+    flags.get_arguments().cloned().collect::<Vec<_>>().into_iter()
+}
+
+/// Reads the arguments.
+///
+/// # Errors
+/// What is wrong with them, or the help.
+pub(super) fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    color: ColorChoice,
+) -> Result<Cli, clap::Error> {
+    let mut command = command().color(color);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some((name, flags)) = matches.subcommand() {
+        check_client_flags(&mut command, name, flags)?;
+    }
+    Cli::from_arg_matches(&matches)
+}
+
+/// Whether the verb takes the flags of the client verbs that are given, before it or after it.
+fn check_client_flags(command: &mut Command, verb: &str, flags: &ArgMatches) -> Result<(), clap::Error> {
+    let definition = command.find_subcommand(verb).expect("clap knows the verb that it found");
+    let takes = |flag: &Arg| {
+        definition.get_arguments().any(|own| own.get_id() == flag.get_id() && !own.is_hide_set())
+    };
+    let given: Vec<Arg> = client_flags()
+        .filter(|flag| flags.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine))
+        .collect();
+    if let Some(flag) = given.iter().find(|flag| !takes(flag)) {
+        let flag = flag.get_long().unwrap_or_default();
+        let message = format!("--{flag} is a flag of the client verbs: {verb} does not take it");
+        return Err(command.error(ErrorKind::UnknownArgument, message));
+    }
+    let no_endpoint = given.iter().any(|flag| flag.get_id() == "endpoints")
+        && flags.get_one::<Endpoints>("endpoints").is_some_and(|endpoints| endpoints.0.is_empty());
+    if no_endpoint {
+        return Err(command.error(ErrorKind::InvalidValue, "--endpoints names no endpoint: give HOST:PORT"));
+    }
+    Ok(())
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -86,10 +144,10 @@ pub(super) enum Verb {
     #[command(after_help = EXIT_CODES)]
     Get(GetArgs),
     /// Store a value; prints OK once a majority has it on disk
-    #[command(after_help = SET_NOTES)]
+    #[command(after_help = SET_NOTES, visible_alias = "put")]
     Set(SetArgs),
     /// Delete a key; prints how many were deleted
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, visible_alias = "rm")]
     Del(DelArgs),
     /// Read keys in bytewise order
     #[command(after_help = EXIT_CODES)]
@@ -97,6 +155,9 @@ pub(super) enum Verb {
     /// Show the status of every endpoint
     #[command(after_help = EXIT_CODES)]
     Status(StatusArgs),
+    /// Show whether every endpoint can serve linearizable reads
+    #[command(after_help = EXIT_CODES)]
+    Health(StatusArgs),
     /// Print the log of a stopped node as JSON, one entry per line
     #[command(after_help = EXIT_CODES)]
     Log(LogArgs),
@@ -117,6 +178,7 @@ Examples:
   lograft set answer -- -42                      store a value that begins with a dash
   printf hello | lograft set greeting            store the value from stdin, byte for byte
   lograft set lock mine --if-mod-revision 0      store it only if the key does not exist
+  lograft set empty ''                           store an empty value; nothing on stdin is taken for a mistake
 
 A write is sent once. If its response is lost, the exit code is 1 and stderr says \"outcome unknown\": read before you
 send it again, or use --if-mod-revision.";
@@ -147,11 +209,10 @@ pub(super) struct ClientArgs {
         long,
         value_name = "HOST:PORT,…",
         env = "LOGRAFT_ENDPOINTS",
-        value_delimiter = ',',
-        value_parser = HttpUrl::parse_endpoint,
-        default_value = "127.0.0.1:2379"
+        value_parser = Endpoints::parse,
+        default_value = DEFAULT_ENDPOINT
     )]
-    pub(super) endpoints: Vec<HttpUrl>,
+    pub(super) endpoints: Endpoints,
     /// How to print
     #[arg(short = 'w', long, value_name = "FORMAT", value_enum, default_value_t = Format::Simple)]
     pub(super) write_out: Format,
@@ -161,6 +222,28 @@ pub(super) struct ClientArgs {
     /// How long each endpoint may take to accept a connection and to say something on it
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "2s")]
     pub(super) dial_timeout: Duration,
+}
+
+const DEFAULT_ENDPOINT: &str = "127.0.0.1:2379";
+
+/// Where the client verbs connect to.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoints(Vec<HttpUrl>);
+
+impl Endpoints {
+    /// Reads a list with commas between its items, or after the last one. The list may be empty: see [`Self::urls`].
+    fn parse(text: &str) -> Result<Self, String> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(HttpUrl::parse_endpoint).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// At least one: a variable that is set to nothing is as good as none.
+    pub(super) fn urls(&self) -> Vec<HttpUrl> {
+        match self.0.as_slice() {
+            [] => vec![HttpUrl::parse_endpoint(DEFAULT_ENDPOINT).expect("the default is an endpoint")],
+            urls => urls.to_vec(),
+        }
+    }
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
@@ -189,6 +272,9 @@ pub(super) struct GetArgs {
     /// Print only the value
     #[arg(long)]
     pub(super) print_value_only: bool,
+    /// Fail with exit code 4 if the key does not exist
+    #[arg(long)]
+    pub(super) fail: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
 }
@@ -197,7 +283,7 @@ pub(super) struct GetArgs {
 pub(super) struct SetArgs {
     /// The key
     pub(super) key: String,
-    /// The value; absent or "-": read it from stdin
+    /// The value; absent or "-": read it from stdin. Only with "-" stdin may be empty
     pub(super) value: Option<String>,
     /// Write only if the key's mod_revision is this; 0: only if the key does not exist
     #[arg(long, value_name = "REVISION")]
@@ -246,6 +332,9 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
+    /// Ask an endpoint for the members of the cluster, then each of them
+    #[arg(long)]
+    pub(super) cluster: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
 }
@@ -348,13 +437,59 @@ fn flag(setting: &Setting) -> Arg {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definition_of_the_arguments_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        parse([&["lograft"], arguments].concat(), ColorChoice::Never)
+    }
+
+    fn endpoints(cli: Cli) -> Vec<String> {
+        let Verb::Get(args) = cli.verb else { panic!("a get") };
+        args.client.endpoints.urls().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_flags_of_the_client_verbs_may_come_before_the_verb() {
+        let cli = read(&["--endpoints", "a:1", "-w", "json", "--command-timeout", "7s", "get", "k"]).unwrap();
+        let Verb::Get(args) = &cli.verb else { panic!("a get") };
+        assert_eq!(
+            (args.client.write_out, args.client.command_timeout),
+            (Format::Json, Duration::from_secs(7))
+        );
+        assert_eq!(endpoints(cli), ["http://a:1"]);
+        assert_eq!(endpoints(read(&["get", "k", "--endpoints", "b:2"]).unwrap()), ["http://b:2"]);
+        for verb in [&["serve"][..], &["cluster"], &["config"], &["log", "d"], &["version"]] {
+            for flags in [[&["--endpoints", "a:1"][..], verb].concat(), [verb, &["-w", "json"]].concat()] {
+                let refused = read(&flags).unwrap_err().to_string();
+                assert!(refused.contains("is a flag of the client verbs"), "{flags:?}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_endpoints_may_end_with_a_comma_and_the_flag_must_not_be_empty() {
+        assert_eq!(
+            endpoints(read(&["get", "k", "--endpoints", "a:1, b:2,"]).unwrap()),
+            ["http://a:1", "http://b:2"]
+        );
+        for nothing in ["", ",", " "] {
+            let refused = read(&["get", "k", "--endpoints", nothing]).unwrap_err().to_string();
+            assert!(refused.contains("names no endpoint"), "{refused}");
+            assert_eq!(Endpoints::parse(nothing).unwrap().urls().len(), 1, "a variable may be empty");
+        }
+    }
+
+    #[test]
+    fn verbs_have_the_names_that_others_use_and_help_takes_a_verb() {
+        assert!(matches!(read(&["put", "k", "v"]).unwrap().verb, Verb::Set(_)));
+        assert!(matches!(read(&["rm", "k"]).unwrap().verb, Verb::Del(_)));
+        let help = read(&["help", "serve"]).unwrap_err();
+        assert!(help.kind() == ErrorKind::DisplayHelp && help.to_string().contains("--data-dir"), "{help}");
     }
 
     #[test]
@@ -368,7 +503,7 @@ mod tests {
     fn endpoints_are_a_list() {
         let cli = Cli::try_parse_from(["lograft", "get", "k", "--endpoints", "a:1,http://b:2"]).unwrap();
         let Verb::Get(args) = cli.verb else { panic!("a get") };
-        let shown: Vec<String> = args.client.endpoints.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = args.client.endpoints.urls().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["http://a:1", "http://b:2"]);
     }
 

@@ -187,7 +187,6 @@ fn describe(plan: &Plan, event: &Event) -> String {
 }
 
 fn ready_text(plan: &Plan) -> String {
-    let all = plan.nodes.iter().map(plan::NodePlan::client).collect::<Vec<_>>().join(",");
     let first = plan.nodes[0].client();
     let last = plan.nodes.last().map_or_else(|| first.clone(), plan::NodePlan::client);
     let endpoints = if first == "127.0.0.1:2379" { String::new() } else { format!(" --endpoints {first}") };
@@ -195,7 +194,7 @@ fn ready_text(plan: &Plan) -> String {
         "the cluster is ready: every node serves linearizable reads. Try, in another terminal:\n    \
          lograft set greeting hello{endpoints}\n    \
          lograft get greeting --endpoints {last}\n    \
-         lograft status -w table --endpoints {all}\n    \
+         lograft status --cluster -w table{endpoints}\n    \
          curl http://{first}/v1/kv/greeting\n    \
          kill -9 PID      # any one of them: the others go on\n\
          Ctrl-C stops all."

@@ -1,4 +1,4 @@
-//! Completions and manual pages, made from the definition of the arguments.
+//! Completions and manual pages, made from the definition of the arguments: of each flag where its help is.
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
@@ -30,7 +30,10 @@ pub(super) fn man(verb: Option<&str>) -> Result<(), Failure> {
 }
 
 fn of_verb(program: &Command, name: &str) -> Result<Command, Failure> {
-    let verb = program.get_subcommands().find(|verb| verb.get_name() == name).cloned();
+    let verb = program
+        .get_subcommands()
+        .find(|verb| verb.get_name() == name || verb.get_all_aliases().any(|alias| alias == name))
+        .cloned();
     verb.ok_or_else(|| {
         let names: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
         let message = format!("there is no verb {name:?}: the verbs are {}", names.join(", "));

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use super::output::visible;
+
 /// The exit codes beside 0. Scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -15,6 +17,8 @@ pub enum Code {
     BadConnection = 2,
     /// The input is invalid.
     InvalidInput = 3,
+    /// `get --fail`: there is no such key.
+    NoSuchKey = 4,
     /// The program was interrupted, or an endpoint is not healthy.
     Interrupted = 5,
     /// The command line, the environment or the configuration file is wrong.
@@ -76,7 +80,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// Prints one line on stderr. If that fails there is nobody to tell.
 pub(super) fn say(message: &str) {
-    let line = message.replace(['\n', '\r'], " ");
+    // A server's message may hold what others have stored.
+    let line = visible(&message.replace(['\n', '\r'], " "), "");
     drop(writeln!(std::io::stderr(), "lograft: {line}"));
 }
 

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::ColorChoice;
 use clap::error::ErrorKind;
 
-use super::args::{Cli, ClientArgs, ClusterArgs, ServeArgs, Verb};
+use super::args::{self, ClientArgs, ClusterArgs, ServeArgs, Verb};
 use super::exit::one_line;
 use crate::config::{HttpUrl, Layers, ServerConfig};
 
@@ -17,7 +17,7 @@ use crate::config::{HttpUrl, Layers, ServerConfig};
 pub fn arguments(bytes: &[u8]) -> &'static str {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     let arguments = bytes.split(|byte| *byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned());
-    let cli = match Cli::try_parse_from(std::iter::once("lograft".into()).chain(arguments)) {
+    let cli = match args::parse(std::iter::once("lograft".into()).chain(arguments), ColorChoice::Never) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return "help";
@@ -35,7 +35,7 @@ pub fn arguments(bytes: &[u8]) -> &'static str {
         Verb::Set(args) => client(&args.client),
         Verb::Del(args) => client(&args.client),
         Verb::List(args) => client(&args.client),
-        Verb::Status(args) => client(&args.client),
+        Verb::Status(args) | Verb::Health(args) => client(&args.client),
         Verb::Log(_) => "log",
         Verb::Completions(_) | Verb::Man(_) | Verb::Version => "help",
     }
@@ -57,8 +57,9 @@ fn cluster(args: &ClusterArgs) -> &'static str {
 }
 
 fn client(args: &ClientArgs) -> &'static str {
-    assert!(!args.endpoints.is_empty());
-    for endpoint in &args.endpoints {
+    let endpoints = args.endpoints.urls();
+    assert!(!endpoints.is_empty());
+    for endpoint in &endpoints {
         assert_eq!(HttpUrl::parse_endpoint(&endpoint.to_string()).as_ref(), Ok(endpoint));
     }
     let waits = Duration::from_millis(1)..=Duration::from_secs(86_400);

@@ -30,16 +30,14 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
-
 use args::{Cli, Verb};
 pub use exit::{Code, Failure};
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let command = Cli::command().color(color::wanted(&arguments));
-    let cli = match command.try_get_matches_from(arguments).and_then(|all| Cli::from_arg_matches(&all)) {
+    let color = color::wanted(&arguments);
+    let cli = match args::parse(arguments, color) {
         Ok(cli) => cli,
         Err(error) => return exit::bad_arguments(&error),
     };
@@ -59,6 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Del(args) => verbs::del(&args),
         Verb::List(args) => verbs::list(&args),
         Verb::Status(args) => verbs::status(&args),
+        Verb::Health(args) => verbs::health(&args),
         Verb::Log(args) => log::run(&args),
         Verb::Completions(args) => docs::completions(args.shell),
         Verb::Man(args) => docs::man(args.verb.as_deref()),

@@ -1,14 +1,15 @@
-//! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface; ids are hex.
+//! Answers as text: bare lines, JSON, tables. The JSON documents have the fields of the HTTP interface.
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, StatusDoc, hex};
+use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, StatusDoc, id_text};
 use crate::client::Error;
 use crate::proto::v1;
 
 use super::args::Format;
+use super::output::visible;
 
 #[cfg(test)]
 mod tests;
@@ -75,11 +76,11 @@ pub(super) fn list(format: Format, answer: v1::ListResponse, keys_only: bool) ->
     }
 }
 
-/// The answers of all endpoints to Status; those that did not answer stand only in the JSON.
+/// The answers to Status. Bare lines tell only of the endpoints that answered.
 pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusResponse, Error>)]) -> String {
-    let good = answers.iter().filter_map(|(endpoint, answer)| Some((endpoint, answer.as_ref().ok()?)));
+    let good = || answers.iter().filter_map(|(endpoint, answer)| Some((endpoint, answer.as_ref().ok()?)));
     match format {
-        Format::Simple => good.map(|(endpoint, answer)| status_line(endpoint, answer)).collect(),
+        Format::Simple => good().map(|(endpoint, answer)| status_line(endpoint, answer)).collect(),
         Format::Json => {
             let documents: Vec<Value> = answers
                 .iter()
@@ -102,9 +103,15 @@ pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusRespon
                 "APPLIED",
                 "KEYS",
                 "LOG BYTES",
+                "DISK",
                 "VERSION",
             ]);
-            for (endpoint, answer) in good {
+            for (endpoint, answer) in answers {
+                let Ok(answer) = answer else {
+                    let name = good().find_map(|(_, other)| name_of(endpoint, other));
+                    table.add_row([endpoint.clone(), name.unwrap_or_default(), "unreachable".to_owned()]);
+                    continue;
+                };
                 table.add_row([
                     endpoint.clone(),
                     answer.name.clone(),
@@ -116,8 +123,51 @@ pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusRespon
                     answer.applied_index.to_string(),
                     answer.keys.to_string(),
                     answer.log_size_bytes.to_string(),
+                    if answer.disk_full { "FULL" } else { "ok" }.to_owned(),
                     answer.version.clone(),
                 ]);
+            }
+            format!("{table}\n")
+        }
+    }
+}
+
+/// The name of the member that clients reach at this endpoint, as another node knows it.
+fn name_of(endpoint: &str, answer: &v1::StatusResponse) -> Option<String> {
+    let url = format!("http://{endpoint}");
+    let member = answer.members.iter().find(|member| member.client_urls.contains(&url));
+    member.map(|member| member.name.clone())
+}
+
+/// Whether each endpoint served a read.
+pub(super) fn health(format: Format, answers: &[(String, Result<v1::GetResponse, Error>)]) -> String {
+    let words = |answer: &Result<v1::GetResponse, Error>| match answer {
+        Ok(_) => ("healthy", String::new()),
+        Err(error) => ("unhealthy", error.to_string()),
+    };
+    match format {
+        Format::Simple => {
+            let line = |(endpoint, answer): &(String, Result<v1::GetResponse, Error>)| match words(answer) {
+                (healthy, why) if why.is_empty() => format!("{endpoint}, {healthy}\n"),
+                (unhealthy, why) => format!("{endpoint}, {unhealthy}: {why}\n"),
+            };
+            answers.iter().map(line).collect()
+        }
+        Format::Json => {
+            let documents: Vec<Value> = answers
+                .iter()
+                .map(|(endpoint, answer)| match answer {
+                    Ok(_) => json!({"endpoint": endpoint, "health": true}),
+                    Err(error) => json!({"endpoint": endpoint, "health": false, "error": error.to_string()}),
+                })
+                .collect();
+            line(&json!(documents))
+        }
+        Format::Table => {
+            let mut table = table(&["ENDPOINT", "HEALTH", "ERROR"]);
+            for (endpoint, answer) in answers {
+                let (health, why) = words(answer);
+                table.add_row([endpoint.clone(), health.to_owned(), why]);
             }
             format!("{table}\n")
         }
@@ -146,7 +196,7 @@ pub(super) fn leader_name(answer: &v1::StatusResponse) -> String {
         return "none".to_owned();
     }
     let leader = answer.members.iter().find(|member| member.id == answer.leader_id);
-    leader.map_or_else(|| hex(answer.leader_id), |member| member.name.clone())
+    leader.map_or_else(|| id_text(answer.leader_id), |member| member.name.clone())
 }
 
 fn term(answer: &v1::StatusResponse) -> u64 {
@@ -172,23 +222,17 @@ fn kv_table(kvs: &[v1::KeyValue], keys_only: bool) -> String {
     let mut table = table(&head);
     for kv in kvs {
         let mut row = vec![
-            visible(&kv.key),
+            visible(&kv.key, ""),
             kv.create_revision.to_string(),
             kv.mod_revision.to_string(),
             kv.version.to_string(),
         ];
         if !keys_only {
-            row.insert(1, visible(&kv.value));
+            row.insert(1, visible(&kv.value, ""));
         }
         table.add_row(row);
     }
     format!("{table}\n")
-}
-
-/// Control characters would break the table, or the terminal.
-fn visible(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
 }
 
 fn table(head: &[&str]) -> Table {

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::io::Read;
 
-use crate::client::{Client, Error, Options};
+use crate::client::{Answers, Client, Error, Options};
+use crate::config::HttpUrl;
 use crate::proto::v1;
 
 use super::args::{ClientArgs, DelArgs, Format, GetArgs, ListArgs, SetArgs, StatusArgs};
@@ -26,14 +27,28 @@ pub(super) fn get(args: &GetArgs) -> Result<(), Failure> {
     let client = client(&args.client)?;
     let request = v1::GetRequest { key: args.key.clone(), serializable: args.serializable };
     let answer = run(async { Ok(client.get(request).await?) }, "interrupted")?;
-    output::print(&render::get(args.client.write_out, answer, args.print_value_only))
+    let is_missing = answer.kv.is_none();
+    let format = args.client.write_out;
+    output::print_stored(format, &render::get(format, answer, args.print_value_only))?;
+    if args.fail && is_missing {
+        return Err(Failure::new(Code::NoSuchKey, "there is no such key"));
+    }
+    Ok(())
 }
 
 /// Stores a value.
 pub(super) fn set(args: &SetArgs) -> Result<(), Failure> {
     let client = client(&args.client)?;
     let value = match args.value.as_deref() {
-        None | Some("-") => stdin()?,
+        Some("-") => stdin()?,
+        None => match stdin()? {
+            // Most likely nobody meant it: a script without a terminal, a command that printed nothing.
+            value if value.is_empty() => {
+                let message = "no value was given, and stdin is empty: write '' to store an empty value";
+                return Err(Failure::new(Code::InvalidInput, message));
+            }
+            value => value,
+        },
         Some(value) => value.to_owned(),
     };
     let request = v1::SetRequest {
@@ -43,7 +58,7 @@ pub(super) fn set(args: &SetArgs) -> Result<(), Failure> {
         prev_kv: args.prev_kv,
     };
     let answer = run(async { Ok(client.set(request).await?) }, INTERRUPTED_WRITE)?;
-    output::print(&render::set(args.client.write_out, answer))
+    output::print_stored(args.client.write_out, &render::set(args.client.write_out, answer))
 }
 
 /// Deletes a key.
@@ -55,7 +70,7 @@ pub(super) fn del(args: &DelArgs) -> Result<(), Failure> {
         prev_kv: args.prev_kv,
     };
     let answer = run(async { Ok(client.delete(request).await?) }, INTERRUPTED_WRITE)?;
-    output::print(&render::del(args.client.write_out, answer))
+    output::print_stored(args.client.write_out, &render::del(args.client.write_out, answer))
 }
 
 /// Reads keys in order, page by page.
@@ -87,7 +102,9 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
                 whole.more = page.more;
                 match args.client.write_out {
                     // Lines are printed at once: a long list needs no memory.
-                    Format::Simple => output::print(&render::list_lines(&page.kvs, args.keys_only))?,
+                    Format::Simple => {
+                        output::print_stored(Format::Simple, &render::list_lines(&page.kvs, args.keys_only))?;
+                    }
                     Format::Json | Format::Table => whole.kvs.append(&mut page.kvs),
                 }
                 match last {
@@ -95,7 +112,10 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
                     _ => break,
                 }
             }
-            output::print(&render::list(args.client.write_out, whole, args.keys_only))
+            output::print_stored(
+                args.client.write_out,
+                &render::list(args.client.write_out, whole, args.keys_only),
+            )
         },
         "interrupted",
     )
@@ -106,20 +126,59 @@ const SMALL_PAGE: u64 = 100;
 
 /// Shows the status of every endpoint.
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
-    let client = client(&args.client)?;
-    let answers = run(async { Ok(client.statuses().await) }, "interrupted")?;
+    let answers = of_each(args, async |client| client.statuses().await)?;
     output::print(&render::status(args.client.write_out, &answers))?;
+    let failed = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    failed.for_each(|error| say(&error.to_string()));
+    verdict(&answers).map_err(|code| Failure::new(code, ""))
+}
+
+/// Shows whether every endpoint serves linearizable reads.
+pub(super) fn health(args: &StatusArgs) -> Result<(), Failure> {
+    let answers = of_each(args, async |client| client.healths().await)?;
+    output::print(&render::health(args.client.write_out, &answers))?;
+    let failed = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+    verdict(&answers)
+        .map_err(|code| Failure::new(code, format!("{failed} of {} endpoints are unhealthy", answers.len())))
+}
+
+/// Asks each endpoint that was given, or each member of their cluster.
+fn of_each<A>(args: &StatusArgs, ask: impl AsyncFn(&Client) -> Answers<A>) -> Result<Answers<A>, Failure> {
+    let given = client(&args.client)?;
+    run(
+        async {
+            if !args.cluster {
+                return Ok(ask(&given).await);
+            }
+            let members = given.status().await?.members;
+            let endpoints: Vec<String> = members.iter().filter_map(client_endpoint).collect();
+            let mut answers = ask(&connect_to(endpoints, &args.client)?).await;
+            for member in members.iter().filter(|member| client_endpoint(member).is_none()) {
+                let why = format!(
+                    "{}: where it listens for clients is not known to the node that was asked",
+                    member.name
+                );
+                answers.push((member.name.clone(), Err(Error::BadConnection(why))));
+            }
+            Ok(answers)
+        },
+        "interrupted",
+    )
+}
+
+/// Where clients reach a member, as far as it has been heard of.
+fn client_endpoint(member: &v1::Member) -> Option<String> {
+    Some(HttpUrl::parse_endpoint(member.client_urls.first()?).ok()?.authority())
+}
+
+/// The exit code if an endpoint failed.
+fn verdict<A>(answers: &[(String, Result<A, Error>)]) -> Result<(), Code> {
     let failed: Vec<&Error> = answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect();
-    for error in &failed {
-        say(&error.to_string());
-    }
     let unreachable = |error: &&Error| matches!(error, Error::BadConnection(_));
     match failed.len() {
         0 => Ok(()),
-        all if all == answers.len() && failed.iter().all(unreachable) => {
-            Err(Failure::new(Code::BadConnection, ""))
-        }
-        _ => Err(Failure::new(Code::Interrupted, "")),
+        all if all == answers.len() && failed.iter().all(unreachable) => Err(Code::BadConnection),
+        _ => Err(Code::Interrupted),
     }
 }
 
@@ -127,11 +186,12 @@ const INTERRUPTED_WRITE: &str =
     "interrupted: outcome unknown: the write may or may not have been applied, or still be";
 
 fn client(args: &ClientArgs) -> Result<Client, Failure> {
-    let options = Options {
-        endpoints: args.endpoints.iter().map(|url| url.authority()).collect(),
-        dial_timeout: args.dial_timeout,
-        command_timeout: args.command_timeout,
-    };
+    connect_to(args.endpoints.urls().iter().map(HttpUrl::authority).collect(), args)
+}
+
+fn connect_to(endpoints: Vec<String>, args: &ClientArgs) -> Result<Client, Failure> {
+    let options =
+        Options { endpoints, dial_timeout: args.dial_timeout, command_timeout: args.command_timeout };
     Ok(Client::new(&options)?)
 }
 

@@ -62,6 +62,9 @@ impl Default for Options {
     }
 }
 
+/// What each endpoint responded, by its address as given.
+pub type Answers<A> = Vec<(String, Result<A, Error>)>;
+
 /// One call on a connection.
 type Call<Q, A> = fn(Channel, Request<Q>) -> BoxFuture<'static, Result<Response<A>, Status>>;
 
@@ -137,7 +140,7 @@ impl Client {
     }
 
     /// The status of each endpoint, in the order given; all are asked concurrently.
-    pub async fn statuses(&self) -> Vec<(String, Result<v1::StatusResponse, Error>)> {
+    pub async fn statuses(&self) -> Answers<v1::StatusResponse> {
         let status = v1::StatusRequest {};
         self.each(&status, |channel, request| {
             Box::pin(async move { ClusterClient::new(channel).status(request).await })
@@ -145,12 +148,15 @@ impl Client {
         .await
     }
 
+    /// Whether each endpoint serves a linearizable read; all are asked concurrently.
+    pub async fn healths(&self) -> Answers<v1::GetResponse> {
+        // Any key will do: whether there is such a key does not matter.
+        let read = v1::GetRequest { key: "health".to_owned(), serializable: false };
+        self.each(&read, |channel, request| Box::pin(async move { kv(channel).get(request).await })).await
+    }
+
     /// Asks each endpoint, all concurrently.
-    async fn each<Q: Clone + Send + Sync, A>(
-        &self,
-        message: &Q,
-        call: Call<Q, A>,
-    ) -> Vec<(String, Result<A, Error>)> {
+    async fn each<Q: Clone + Send + Sync, A>(&self, message: &Q, call: Call<Q, A>) -> Answers<A> {
         let deadline = self.deadline();
         let ask = async |at: usize| {
             let address = self.endpoints[at].address();

@@ -127,5 +127,7 @@ impl ServerConfig {
 }
 
 fn node_id(cluster: ClusterId, name: &str) -> NodeId {
-    NodeId::new(XxHash3_64::oneshot(format!("lograft node 1\n{cluster}\n{name}").as_bytes()).max(1))
+    // The text that is hashed can never change, however ids are shown.
+    let text = format!("lograft node 1\n{:016x}\n{name}", cluster.get());
+    NodeId::new(XxHash3_64::oneshot(text.as_bytes()).max(1))
 }

@@ -1,16 +1,17 @@
 //! Better errors for what the gRPC library refuses before a handler sees it.
 //!
+//! It returns UNIMPLEMENTED without a word for a method that a service does not have; the new message names it.
 //! It returns OUT_OF_RANGE for a message over the size limit, and INTERNAL for one that is not protobuf or
 //! has a string that is not UTF-8. The client can fix both, so they become INVALID_ARGUMENT, with both sizes
 //! and the flag.
 //!
 //! Caveat: only the library's messages tell these two from other errors; a test pins the messages.
 
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use axum::http;
-use futures_util::TryFutureExt;
-use futures_util::future::MapOk;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
@@ -22,22 +23,39 @@ use crate::api::ApiError;
 #[derive(Clone, Debug)]
 pub(crate) struct Reworded<S>(pub(crate) S);
 
-type Reword = fn(http::Response<Body>) -> http::Response<Body>;
+/// A call on its way, and what it calls.
+pub(crate) struct Rewording<F> {
+    call: F,
+    uri: http::Uri,
+}
+
+impl<F, E> Future for Rewording<F>
+where
+    F: Future<Output = Result<http::Response<Body>, E>> + Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answered = ready!(Pin::new(&mut self.call).poll(context));
+        Poll::Ready(answered.map(|response| reword(response, self.uri.path())))
+    }
+}
 
 impl<S> Service<http::Request<Body>> for Reworded<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Future: Unpin>,
 {
     type Response = http::Response<Body>;
     type Error = S::Error;
-    type Future = MapOk<S::Future, Reword>;
+    type Future = Rewording<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.0.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.0.call(request).map_ok(reword as Reword)
+        let uri = request.uri().clone();
+        Rewording { call: self.0.call(request), uri }
     }
 }
 
@@ -45,12 +63,15 @@ impl<S: NamedService> NamedService for Reworded<S> {
     const NAME: &'static str = S::NAME;
 }
 
-fn reword(response: http::Response<Body>) -> http::Response<Body> {
+fn reword(response: http::Response<Body>, path: &str) -> http::Response<Body> {
     // A refusal has only headers; the status of any other response is in the trailers at the end.
     if !response.headers().contains_key(Status::GRPC_STATUS) {
         return response;
     }
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    if status.code() == Code::Unimplemented && status.message().is_empty() {
+        return Status::unimplemented(format!("no method {path} on this port")).into_http();
+    }
     match refusal(status.code(), status.message()) {
         Some(message) => Status::from(ApiError::invalid(message)).into_http(),
         None => response,

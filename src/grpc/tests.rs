@@ -201,7 +201,7 @@ async fn each_error_of_the_node_has_its_code_and_says_what_is_certain() {
     let (refused, exhausted) = (Code::Unavailable, Code::ResourceExhausted);
     for (error, code, outcome) in [
         (RequestError::Overloaded { what: "max-pending-requests", limit: 9 }, exhausted, Some("not-applied")),
-        (RequestError::DiskFull { node }, exhausted, Some("not-applied")),
+        (RequestError::DiskFull { node: "n2".to_owned() }, exhausted, Some("not-applied")),
         (RequestError::NoLeader { waited_ms: 5000 }, refused, Some("not-applied")),
         (RequestError::NotLeader { node, leader: None }, refused, Some("not-applied")),
         (RequestError::Replaced, refused, Some("not-applied")),
@@ -453,16 +453,21 @@ async fn an_unknown_service_or_method_is_unimplemented() {
     let peers = Port::open_peers(Limits::default()).await;
     let cases = [
         (&clients, "/lograft.v1.Kv/Nothing"),
+        (&clients, "/lograft.v1.Cluster/Nothing"),
+        (&clients, "/grpc.health.v1.Health/Nothing"),
+        (&clients, "/grpc.reflection.v1.ServerReflection/Nothing"),
         (&clients, "/lograft.v2.Kv/Set"),
         (&peers, "/lograft.v1.Kv/Set"),
+        (&peers, "/grpc.health.v1.Health/Nothing"),
     ];
-    for (port, path) in cases {
+    for (port, path_text) in cases {
         let mut grpc = tonic::client::Grpc::new(port.channel().await);
         grpc.ready().await.unwrap();
         let codec = tonic_prost::ProstCodec::<v1::SetRequest, v1::SetResponse>::default();
-        let path = http::uri::PathAndQuery::from_static(path);
+        let path = http::uri::PathAndQuery::from_static(path_text);
         let refused = grpc.unary(Request::new(set("k", "v")), path, codec).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
+        assert!(refused.message().contains(path_text), "{refused:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use super::condition::{self, ReadCondition, Verdict, WriteCondition};
 use super::query::{Query, QueryError, decode};
 use super::{body, respond};
 use crate::api::check;
-use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, hex};
+use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, id_text};
 use crate::api::{Api, ApiError};
 use crate::proto::v1;
 
@@ -151,7 +151,7 @@ pub(super) async fn list(api: Api, parts: &Parts) -> Result<Response<Body>, ApiE
 }
 
 fn put_header(headers: &mut HeaderMap, header: &v1::Header) {
-    let id = |id: u64| HeaderValue::from_str(&hex(id)).expect("digits fit into a header");
+    let id = |id: u64| HeaderValue::from_str(&id_text(id)).expect("digits fit into a header");
     headers.insert("lograft-cluster-id", id(header.cluster_id));
     headers.insert("lograft-node-id", id(header.node_id));
     headers.insert("lograft-term", HeaderValue::from(header.term));

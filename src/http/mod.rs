@@ -17,8 +17,8 @@
 //! `condition`); a condition that a write cannot have is an error. A GET of what the client has already gets 304.
 //! HEAD responds with the headers of GET.
 //!
-//! 64-bit numbers are plain numbers. IDs and hashes, which are only compared, are hexadecimal text. An error
-//! is `{"code":"INVALID_ARGUMENT","message":"…"}` with gRPC's name of the code, under the matching HTTP
+//! 64-bit numbers are plain numbers. Ids, which are only compared and which JavaScript would round, are decimal
+//! numbers as text; the state's hash is hexadecimal text. An error is `{"code":"INVALID_ARGUMENT","message":"…"}` with gRPC's name of the code, under the matching HTTP
 //! status: 400 bad request, 404 no such key or path, 405, 408 body too slow, 412 the condition does not hold,
 //! 413 value too large, 429 too many requests waiting, 503 no leader or outcome unknown, 507 disk full. The
 //! header `lograft-outcome` gives the outcome of a write, like the gRPC metadata of the same name.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
 use lograft_node::{ClientRequest, RequestError};
+use lograft_types::NodeId;
 
 use super::query::Query;
 use super::respond;
@@ -15,6 +16,10 @@ use crate::api::{Api, ApiError};
 
 /// How long a live node may take to return its status.
 const LIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a probe waits for its response, less the way: the patience of a prober is 1 s by default, and a "no" that
+/// comes later is not heard.
+const READY_WITHIN: Duration = Duration::from_millis(800);
 
 /// What the node knows about itself and its cluster.
 pub(super) async fn status(api: Api, parts: &Parts) -> Result<Response<Body>, ApiError> {
@@ -56,7 +61,9 @@ pub(super) async fn readyz(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
     let mark = |good: bool| if good { '+' } else { '-' };
     match api.handle().status().await {
         Ok(status) => {
-            let leader = status.leader.map_or_else(|| "unknown".to_owned(), |leader| leader.to_string());
+            let known = |id: NodeId| status.members.iter().find(|member| member.id == id);
+            let name = |id| known(id).map_or_else(|| id.to_string(), |member| member.name.clone());
+            let leader = status.leader.map_or_else(|| "unknown".to_owned(), name);
             let _ = writeln!(lines, "[+]node {} ({})", status.name, status.role.as_str());
             let _ = writeln!(lines, "[{}]leader {leader}", mark(status.leader.is_some()));
             let _ = writeln!(
@@ -90,5 +97,5 @@ pub(super) async fn health(api: Api, parts: &Parts) -> Result<Response<Body>, Ap
 }
 
 async fn barrier(api: &Api) -> Result<(), RequestError> {
-    api.handle().request(ClientRequest::Barrier, None).await.map(|_| ())
+    api.handle().request(ClientRequest::Barrier, Some(READY_WITHIN)).await.map(|_| ())
 }

@@ -78,7 +78,8 @@ impl Answer {
 #[tokio::test]
 async fn a_value_is_put_got_and_deleted() {
     let edge = Edge::new();
-    let header = |revision: u64| json!({ "cluster_id": "00000000000000c1", "node_id": "00000000000000ab", "term": 3, "revision": revision });
+    let header =
+        |revision: u64| json!({ "cluster_id": "193", "node_id": "171", "term": 3, "revision": revision });
     let put = edge.send("PUT", "/v1/kv/greeting", "hello").await;
     assert_eq!((put.status(), put.json()), (200, json!({ "header": header(2) })));
 
@@ -86,8 +87,8 @@ async fn a_value_is_put_got_and_deleted() {
     assert_eq!((got.status(), got.body.as_str()), (200, "hello"), "the value alone, without a line break");
     assert_eq!(got.header("content-type"), "text/plain; charset=utf-8");
     for (name, value) in [
-        ("lograft-cluster-id", "00000000000000c1"),
-        ("lograft-node-id", "00000000000000ab"),
+        ("lograft-cluster-id", "193"),
+        ("lograft-node-id", "171"),
         ("lograft-term", "3"),
         ("lograft-revision", "2"),
         ("lograft-create-revision", "2"),
@@ -147,6 +148,10 @@ impl Edge {
     }
 }
 
+fn is_write(asked: &ClientRequest) -> bool {
+    matches!(asked, ClientRequest::Write(_))
+}
+
 #[tokio::test]
 async fn the_etag_is_the_mod_revision_and_a_condition_of_writes() {
     let edge = Edge::new();
@@ -191,6 +196,13 @@ async fn the_etag_is_the_mod_revision_and_a_condition_of_writes() {
             assert_eq!(answer.header("lograft-outcome"), "not-applied");
         }
         assert_eq!(answer.status(), status, "{method} {name}: {value}: {}", answer.body);
+        if (name, value, status) == ("if-match", "*", 200) && method == "PUT" {
+            let (asked, _) = edge.script.seen().into_iter().rfind(|(asked, _)| is_write(asked)).unwrap();
+            let ClientRequest::Write(lograft_kv::Command::Set { if_mod_revision, .. }) = asked else {
+                panic!()
+            };
+            assert!(if_mod_revision.is_some(), "another write in between would be overwritten");
+        }
         if (method, status) == ("PUT", 200) {
             let etag = edge.get(path).await.header("etag").to_owned();
             assert_eq!((answer.header("etag"), etag.is_empty()), (etag.as_str(), false));
@@ -432,7 +444,7 @@ async fn each_error_of_the_node_has_its_status_and_says_what_is_certain() {
     let full_mailbox = RequestError::Overloaded { what: "max-pending-requests", limit: 9 };
     for (error, status, code, outcome) in [
         (full_mailbox, 429, "RESOURCE_EXHAUSTED", "not-applied"),
-        (RequestError::DiskFull { node }, 507, "RESOURCE_EXHAUSTED", "not-applied"),
+        (RequestError::DiskFull { node: "n2".to_owned() }, 507, "RESOURCE_EXHAUSTED", "not-applied"),
         (RequestError::NoLeader { waited_ms: 5 }, 503, "UNAVAILABLE", "not-applied"),
         (RequestError::NotLeader { node, leader: None }, 503, "UNAVAILABLE", "not-applied"),
         (RequestError::Replaced, 503, "UNAVAILABLE", "not-applied"),
@@ -477,6 +489,13 @@ async fn probes_tell_a_living_node_from_one_that_serves() {
     }
     assert_eq!(edge.get("/version").await.json(), json!({ "lograft": "1.2.3", "api": "v1" }));
 
+    // A prober waits one second by default.
+    for path in ["/readyz", "/health"] {
+        edge.get(path).await;
+        let (asked, timeout_ms) = edge.script.seen().pop().unwrap();
+        assert!(asked == ClientRequest::Barrier && timeout_ms < 1000, "{path}: {timeout_ms} ms");
+    }
+
     let why = RequestError::ReadTimedOut { waited_ms: 5000 };
     edge.script.fail_with(why.clone());
     edge.script.lose_leader(true);
@@ -498,7 +517,7 @@ async fn probes_tell_a_living_node_from_one_that_serves() {
 async fn the_status_shows_ids_as_text_and_numbers_as_numbers() {
     let edge = Edge::new();
     let status = edge.get("/v1/status").await.json();
-    assert_eq!(status["leader_id"], "00000000000000ab");
+    assert_eq!(status["leader_id"], "171");
     assert_eq!(status["state_hash"], "0000000000000000000000000000beef");
     assert_eq!((&status["role"], &status["last_index"]), (&json!("leader"), &json!(9)));
     edge.script.lose_leader(true);

@@ -189,7 +189,7 @@ fn forward(message: v1::ForwardRequest) -> &'static str {
 }
 
 fn forward_response(message: v1::ForwardResponse) -> &'static str {
-    let (id, leader) = (message.id, NodeId::new(3));
+    let (id, leader) = (message.id, "n3");
     let answer = match wire::forward_response_from_wire(message, leader) {
         Ok(answer) => answer,
         Err(failure) => {

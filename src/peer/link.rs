@@ -29,6 +29,7 @@ use super::wire;
 use crate::actor::{ActorGone, Outbox, Parcel, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_client::RaftClient;
+use crate::wording;
 
 /// The first and the longest pause before another attempt to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(640));
@@ -62,9 +63,9 @@ pub struct Link {
 /// Why a link broke.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("{0}")]
+    #[error("{}", wording::of_status(.0))]
     Status(#[from] Status),
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", wording::innermost(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("the peer ended the stream")]
     Ended,
@@ -236,7 +237,7 @@ impl Link {
                     // An actor that has ended counts no votes.
                     let _ = respond(&port, peer, envelope, response).await;
                 }
-                Err(status) => debug!(%status, "a vote request got no response"),
+                Err(status) => debug!(status = wording::of_status(&status), "a vote request got no response"),
             }
         });
     }
@@ -298,7 +299,7 @@ impl Link {
             let id = ForwardId(answer.id);
             // Ignore a response to a request that was never sent or already has one.
             if outstanding.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
-                report.forward_done(id, wire::forward_response_from_wire(answer, self.peer.id));
+                report.forward_done(id, wire::forward_response_from_wire(answer, &self.peer.name));
                 report = self.actor.reserve().await?;
             }
         }

@@ -17,6 +17,7 @@ use super::wire;
 use crate::actor::{ActorGone, ForwardResult, NodeHandle, PeerHandle};
 use crate::proto::v1;
 use crate::proto::v1::raft_server::Raft;
+use crate::wording;
 
 /// What a node says about itself in a handshake.
 #[derive(Clone, Debug)]
@@ -198,7 +199,7 @@ impl AppendReceiver {
                 },
                 Ok(None) => return self.answered().await,
                 Err(status) => {
-                    debug!(%status, "a stream of appends broke");
+                    debug!(status = wording::of_status(&status), "a stream of appends broke");
                     return false;
                 }
             }

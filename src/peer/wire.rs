@@ -303,10 +303,10 @@ pub(super) fn is_took_no_more(status: &Status) -> bool {
     status.metadata().get(OUTCOME).is_some_and(|outcome| outcome == NOT_APPLIED)
 }
 
-/// The result of a request forwarded to `leader`.
+/// The result of a request forwarded to the node with the name `leader`.
 pub(super) fn forward_response_from_wire(
     wire: v1::ForwardResponse,
-    leader: NodeId,
+    leader: &str,
 ) -> Result<ForwardResponse, ForwardFailure> {
     use v1::forward_response::Response;
     match wire.response {
@@ -338,12 +338,12 @@ fn applied_from_wire(applied: v1::Applied) -> Result<ForwardResponse, ForwardFai
     Ok(ForwardResponse::Applied { id: entry_id(applied.term, applied.index), outcome })
 }
 
-fn forward_failure(error: &v1::ForwardError, leader: NodeId) -> ForwardFailure {
+fn forward_failure(error: &v1::ForwardError, leader: &str) -> ForwardFailure {
     use v1::forward_error::Reason;
     match Reason::try_from(error.reason) {
         // It was not taken, and another node may lead soon.
         Ok(Reason::NotLeader | Reason::ShuttingDown) => ForwardFailure::NotTaken,
-        Ok(Reason::DiskFull) => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
+        Ok(Reason::DiskFull) => ForwardFailure::Refused(RequestError::DiskFull { node: leader.to_owned() }),
         Ok(Reason::Replaced) => ForwardFailure::Refused(RequestError::Replaced),
         Ok(Reason::Overloaded) => {
             ForwardFailure::Refused(RequestError::LeaderOverloaded(error.message.clone()))

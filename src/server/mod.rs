@@ -163,7 +163,12 @@ impl Server {
             // A dropped sender means stop, too.
             let _ = stop.await;
         }));
-        info!(node = %config.name, clients = ?client_addresses, peers = ?peer_addresses, "listening");
+        info!(
+            node = %config.name,
+            clients = %joined(&client_addresses),
+            peers = %joined(&peer_addresses),
+            "listening"
+        );
         Ok(Self {
             handle,
             client_addresses,
@@ -296,9 +301,14 @@ fn open(config: &ServerConfig) -> Result<(Directory, Log<RealOs>, Recovered), St
     };
     let (log, recovered) = Log::open(RealOs, directory.path(), identity, options)?;
     if let Some(repair) = &recovered.repaired {
-        warn!(?repair, "cut a torn write at the end of the log; it was never acknowledged");
+        warn!(
+            file = %repair.file.display(),
+            offset = repair.offset,
+            bytes = repair.bytes_cut,
+            "cut a torn write at the end of the log; it was never acknowledged"
+        );
     }
-    info!(entries = recovered.entries.len(), term = %recovered.hard_state.term, "recovered the log");
+    info!(entries = recovered.entries.len(), term = recovered.hard_state.term.get(), "recovered the log");
     Ok((directory, log, recovered))
 }
 
@@ -367,6 +377,11 @@ async fn bind(
 
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    let each: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    each.join(",")
 }
 
 /// Waits for a task to panic, and panics with it.

@@ -76,7 +76,7 @@ pub(crate) fn client_router(api: Api) -> Router {
     let cluster = ClusterServer::new(ClusterService(api.clone())).max_decoding_message_size(limit);
     let routes = Routes::new(Reworded(kv))
         .add_service(Reworded(cluster))
-        .add_service(HealthServer::new(HealthService::of_clients(api.handle().clone())));
+        .add_service(Reworded(HealthServer::new(HealthService::of_clients(api.handle().clone()))));
     let routes = with_reflection(routes, &["lograft.v1.Kv", "lograft.v1.Cluster"]);
     routes
         .into_axum_router()
@@ -94,8 +94,9 @@ async fn for_http(api: Api, request: Request<axum::body::Body>) -> axum::respons
 }
 
 /// The peer port: `raft` (the service `lograft.v1.Raft`), health and reflection.
-pub(crate) fn peer_router(handle: NodeHandle, raft: impl GrpcService) -> Router {
-    let routes = Routes::new(raft).add_service(HealthServer::new(HealthService::of_peers(handle)));
+pub(crate) fn peer_router(handle: NodeHandle, raft: impl GrpcService<Future: Unpin>) -> Router {
+    let health = HealthServer::new(HealthService::of_peers(handle));
+    let routes = Routes::new(Reworded(raft)).add_service(Reworded(health));
     with_reflection(routes, &["lograft.v1.Raft"]).into_axum_router().fallback(for_clients).with_state(())
 }
 
@@ -130,7 +131,7 @@ fn with_reflection(routes: Routes, services: &[&str]) -> Routes {
     let compiled = "the descriptors were compiled into the program";
     let v1 = builder().build_v1().expect(compiled).max_decoding_message_size(MAX_REFLECTION_BYTES);
     let v1alpha = builder().build_v1alpha().expect(compiled).max_decoding_message_size(MAX_REFLECTION_BYTES);
-    routes.add_service(v1).add_service(v1alpha)
+    routes.add_service(Reworded(v1)).add_service(Reworded(v1alpha))
 }
 
 /// How long a server waits for its open requests when it shuts down.

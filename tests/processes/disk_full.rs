@@ -82,6 +82,10 @@ async fn pitfall_63_a_full_disk_refuses_writes_clearly_reads_go_on_and_it_heals(
     disks.iter().for_each(SmallDisk::grow);
     cluster.heal("filler", &value).await;
     cluster.converge().await;
+    let log = std::fs::read_to_string(cluster.nodes[leader].log_path()).expect("a log");
+    for said in ["cannot prepare the next segment of the log", "is prepared at last"] {
+        assert!(log.contains(said), "the leader did not log that {said}:\n{log}");
+    }
     for node in &mut cluster.nodes {
         assert_eq!(node.terminate().code(), Some(0));
     }

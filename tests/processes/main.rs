@@ -12,6 +12,7 @@ mod disk_full;
 mod frozen;
 mod kill;
 mod memory;
+mod quorum;
 mod refused;
 mod silent;
 mod stop;

@@ -98,7 +98,7 @@ fn six_ports() -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_never_starts_with_an_empty_directory_in_place_of_its_own() {
+async fn pitfall_34_a_member_never_starts_with_an_empty_directory_in_place_of_its_own() {
     let data = tempfile::tempdir().expect("a directory");
     let mut cluster = Supervisor::start(&data.path().join("data"), six_ports());
     cluster.says("the cluster is ready", 0).await;

@@ -150,7 +150,7 @@ impl Node {
         }
         for waiter in refused {
             mark!(LogFull);
-            let error = RequestError::DiskFull { node: self.identity.node };
+            let error = RequestError::DiskFull { node: self.name.clone() };
             self.fail(waiter, error, effects);
         }
         if payloads.is_empty() {

@@ -187,8 +187,13 @@ pub struct Load {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HaltReason {
     /// A promise of the protocol was broken.
-    #[error(transparent)]
-    Protocol(#[from] Halt),
+    #[error("{halt} ({names})")]
+    Protocol {
+        /// What the core found.
+        halt: Halt,
+        /// The names of the nodes that it speaks of.
+        names: String,
+    },
     /// An entry holds a command that this version's state machine does not know. Skipping it would make the
     /// replicas diverge.
     #[error("entry {id} cannot be applied: {why}: was it written by a newer version? Run that version here")]

@@ -41,7 +41,7 @@ use lograft_kv::Store;
 use lograft_raft as raft;
 use lograft_raft::{Configuration, Input, LogView, NewEntries, Outgoing, Raft, ReplyTo};
 use lograft_storage::{LogReport, Recovered};
-use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, mark};
+use lograft_types::{Entry, EntryId, EntryKind, Identity, LogIndex, LogWrite, Member, NodeId, Term, mark};
 
 use cache::EntryCache;
 use credit::{Admission, LogCredit};
@@ -106,7 +106,22 @@ pub struct Node {
     forwarding: Forwarding,
     /// This node leads, or has not turned away yet what peers asked of it while it did.
     led: bool,
+    /// The role and term that were logged last.
+    told_role: (RoleName, Term),
+    leaderless: Leaderless,
 }
+
+/// How long no leader has been known.
+#[derive(Debug)]
+struct Leaderless {
+    ticks: u32,
+    /// After so many, an operator has to know.
+    worrying_ticks: u32,
+    tick_ms: u64,
+}
+
+/// An election takes one or two election timeouts. After this many without a leader, something keeps it from succeeding.
+const WORRYING_ELECTION_TIMEOUTS: u32 = 5;
 
 /// The payloads that a step of the core may turn into entries.
 enum Carried {
@@ -122,8 +137,10 @@ impl Node {
     pub fn new(config: NodeConfig, recovered: &Recovered, report: &LogReport) -> Self {
         let voters = config.members.iter().map(|member| member.id);
         let log = LogView::new(recovered.log_start, recovered.entries.iter().copied());
+        let worrying_ticks = WORRYING_ELECTION_TIMEOUTS * config.raft.election_timeout_ticks;
         let raft = Raft::new(config.raft, Configuration::new(voters), recovered.hard_state, log, config.seed);
         let client_urls = BTreeMap::from([(config.identity.node, config.client_urls)]);
+        let told_role = (raft.role(), raft.term());
         Self {
             identity: config.identity,
             name: config.name,
@@ -142,6 +159,8 @@ impl Node {
             losses: BTreeMap::new(),
             forwarding: Forwarding::default(),
             led: false,
+            told_role,
+            leaderless: Leaderless { ticks: 0, worrying_ticks, tick_ms: config.tick_ms },
         }
     }
 
@@ -183,6 +202,7 @@ impl Node {
             Event::Tick => {
                 self.step(Input::Tick, Carried::Nothing, effects);
                 self.expire(effects);
+                self.watch_for_a_leader();
             }
             // The log has flushed, or its credit has changed.
             Event::Log(report) => self.on_log(&report, effects),
@@ -323,7 +343,7 @@ impl Node {
             self.tell_role();
         }
         if let Some(halt) = stepped.halt {
-            effects.halt = Some(halt.into());
+            effects.halt = Some(HaltReason::Protocol { names: self.names_in(&halt), halt });
         }
     }
 
@@ -385,15 +405,57 @@ impl Node {
         );
     }
 
-    fn tell_role(&self) {
+    fn tell_role(&mut self) {
+        let now = (self.raft.role(), self.raft.term());
+        let before = std::mem::replace(&mut self.told_role, now);
+        // A leader that is deposed by another is so in a later term.
+        if before == (RoleName::Leader, now.1) && now.0 != RoleName::Leader {
+            warn!(
+                node = %self.name,
+                term = now.1.get(),
+                "this node no longer leads: it has lost touch with a majority of the members"
+            );
+        }
         let leader = self.raft.leader().map(|id| self.name_of(id));
         info!(
             node = %self.name,
-            term = %self.raft.term(),
+            term = self.raft.term().get(),
             role = self.raft.role().as_str(),
             leader = leader.unwrap_or("none"),
             "role"
         );
+    }
+
+    /// The names of the nodes that the core speaks of: it knows them by their ids only.
+    fn names_in(&self, halt: &raft::Halt) -> String {
+        let ids = match halt {
+            raft::Halt::CommittedConflict { from, .. } => vec![*from],
+            raft::Halt::TwoLeaders { first, second, .. } => vec![*first, *second],
+        };
+        let named: Vec<String> = ids.iter().map(|id| format!("{id} is {}", self.name_of(*id))).collect();
+        named.join(", ")
+    }
+
+    /// Says so when no leader is known for long, and when one is known again.
+    fn watch_for_a_leader(&mut self) {
+        let Leaderless { ticks, worrying_ticks, tick_ms } = self.leaderless;
+        let waited_ms = u64::from(ticks) * tick_ms;
+        if let Some(leader) = self.raft.leader() {
+            self.leaderless.ticks = 0;
+            if ticks >= worrying_ticks {
+                info!(node = %self.name, leader = self.name_of(leader), waited_ms, "there is a leader again");
+            }
+            return;
+        }
+        self.leaderless.ticks = ticks.saturating_add(1);
+        if ticks == worrying_ticks {
+            warn!(
+                node = %self.name,
+                waited_ms,
+                "no leader: writes and linearizable reads cannot be served; does a majority of the members run, and can \
+                 they reach each other?"
+            );
+        }
     }
 
     fn name_of(&self, id: NodeId) -> &str {

@@ -114,10 +114,10 @@ pub enum RequestError {
     #[error("not applied: the leader is overloaded: {0}")]
     LeaderOverloaded(String),
     /// The leader's disk has no space for the entry.
-    #[error("not applied: the disk of node {node} is full: writes are refused until there is space again")]
+    #[error("not applied: the disk of {node} is full: writes are refused until there is space again")]
     DiskFull {
-        /// Whose disk.
-        node: NodeId,
+        /// The name of the node whose disk it is.
+        node: String,
     },
     /// It waited for a leader until it timed out.
     #[error("not applied: no leader took it within {waited_ms} ms: is a majority of the cluster running?")]

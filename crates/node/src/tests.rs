@@ -265,7 +265,7 @@ fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
     let mut bench = alone();
     bench.room(0, true);
     let write = bench.ask(set("a", "1"));
-    assert_eq!(bench.error(write), Some(&RequestError::DiskFull { node: N1 }));
+    assert_eq!(bench.error(write), Some(&RequestError::DiskFull { node: "n1".to_owned() }));
     let read = bench.ask(get("a", Consistency::Linearizable));
     assert!(bench.response_to(read).is_some(), "reads go on");
     bench.room(PLENTY, false);
@@ -318,7 +318,7 @@ fn a_write_for_which_the_disk_has_no_larger_segment_is_refused_and_the_next_one_
         assert_eq!(bench.wanted_credit_bytes.take(), Some(cost_of("a", &large)));
         bench.report.denials = denials;
         bench.persist();
-        assert_eq!(bench.error(refused), Some(&RequestError::DiskFull { node: N1 }));
+        assert_eq!(bench.error(refused), Some(&RequestError::DiskFull { node: "n1".to_owned() }));
     }
     let small = bench.ask(set("b", "2"));
     bench.persist();

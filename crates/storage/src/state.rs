@@ -116,7 +116,7 @@ impl State {
         }
         if start.hard_state != self.hard_state {
             return Err(format!(
-                "the segment begins with {:?}, but the log had {:?}",
+                "the segment begins with {}, but the log had {}",
                 start.hard_state, self.hard_state
             ));
         }

@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 
 /// A node of the cluster. Never 0 in a running node, and never reused for another data directory.
 ///
-/// Displayed as 16 hexadecimal digits.
+/// Displayed in decimal, as protobuf tools and `meta.json` show it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(u64);
 
 /// A cluster. Nodes of different clusters refuse each other.
 ///
-/// Displayed as 16 hexadecimal digits.
+/// Displayed in decimal, as protobuf tools and `meta.json` show it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(u64);
@@ -89,8 +89,7 @@ plain_number!(Term);
 plain_number!(LogIndex);
 plain_number!(WriteSeq);
 plain_number!(Revision);
-shown_as!("{:016x}": NodeId, ClusterId);
-shown_as!("{}": Term, LogIndex, WriteSeq, Revision);
+shown_as!("{}": NodeId, ClusterId, Term, LogIndex, WriteSeq, Revision);
 
 macro_rules! counts_up {
     ($($name:ident),+) => {$(
@@ -240,6 +239,15 @@ pub struct HardState {
     pub term: Term,
     /// The candidate that this node voted for in that term.
     pub vote: Option<NodeId>,
+}
+
+impl fmt::Display for HardState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vote {
+            Some(vote) => write!(f, "term {} and a vote for node {vote}", self.term),
+            None => write!(f, "term {} and no vote", self.term),
+        }
+    }
 }
 
 /// A node's identity: every message between peers is checked against it.

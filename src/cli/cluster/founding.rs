@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_whose_directory_is_gone_gets_no_empty_one() {
+    fn pitfall_34_a_member_whose_directory_is_gone_gets_no_empty_one() {
         let dir = tempfile::tempdir().unwrap();
         let plan = plan(dir.path());
         plan.found().unwrap();

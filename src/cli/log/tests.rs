@@ -102,7 +102,7 @@ fn records_show_terms_votes_and_places() {
         Ok(())
     };
     print_records(records.into_iter().map(Ok), &args(0, 0), &mut print).unwrap();
-    assert_eq!(lines[0]["hard_state"], json!({"term": 4, "vote": "000000000000000a"}));
+    assert_eq!(lines[0]["hard_state"], json!({"term": 4, "vote": "10"}));
     assert_eq!(lines[0]["record"], "hard-state");
     assert_eq!(lines[1]["record"], "sync-marker");
     assert_eq!(lines[2]["offset"], 64);

@@ -30,7 +30,7 @@ fn a_get_prints_the_key_line_then_the_value_line() {
     assert_eq!(
         document,
         json!({
-            "header": {"cluster_id": "000000000000000c", "node_id": "000000000000000a", "term": 4, "revision": 3},
+            "header": {"cluster_id": "12", "node_id": "10", "term": 4, "revision": 3},
             "kv": {"key": "greeting", "value": "hello", "create_revision": 2, "mod_revision": 3, "version": 2},
         })
     );
@@ -97,7 +97,36 @@ fn a_status_names_the_leader_and_tells_who_did_not_answer() {
     assert!(simple.starts_with("a:1, n1, follower, leader n2, term 4, "), "{simple}");
     assert_eq!(simple.lines().count(), 1);
     let document = parse(&status(Format::Json, &answers));
-    assert_eq!(document[0]["status"]["leader_id"], "000000000000000b");
+    assert_eq!(document[0]["status"]["leader_id"], "11");
     assert!(document[1]["error"].as_str().unwrap().contains("Connection refused"));
     assert!(status(Format::Table, &answers).contains("| n2"));
+}
+
+#[test]
+fn a_table_of_status_keeps_a_node_that_is_down_and_tells_of_a_full_disk() {
+    let member = v1::Member {
+        name: "n2".to_owned(),
+        client_urls: vec!["http://b:2".to_owned()],
+        ..Default::default()
+    };
+    let answer = v1::StatusResponse { disk_full: true, members: vec![member], ..Default::default() };
+    let down = || Err(Error::BadConnection("b:2: Connection refused".to_owned()));
+    let answers = [("a:1".to_owned(), Ok(answer)), ("b:2".to_owned(), down()), ("c:3".to_owned(), down())];
+    let table = status(Format::Table, &answers);
+    let row = |endpoint: &str| table.lines().find(|row| row.contains(endpoint)).unwrap_or_default();
+    assert!(row("a:1").contains("| FULL |"), "{table}");
+    assert!(row("b:2").contains("| n2 ") && row("b:2").contains("| unreachable |"), "{table}");
+    assert!(row("c:3").contains("| unreachable |"), "{table}");
+}
+
+#[test]
+fn a_health_names_each_endpoint_and_what_is_wrong() {
+    let down = Err(Error::BadConnection("b:2: Connection refused".to_owned()));
+    let answers = [("a:1".to_owned(), Ok(v1::GetResponse::default())), ("b:2".to_owned(), down)];
+    let expected = "a:1, healthy\nb:2, unhealthy: cannot connect: b:2: Connection refused\n";
+    assert_eq!(health(Format::Simple, &answers), expected);
+    let document = parse(&health(Format::Json, &answers));
+    assert_eq!((&document[0]["health"], &document[1]["health"]), (&json!(true), &json!(false)));
+    assert!(document[1]["error"].as_str().unwrap().contains("Connection refused"));
+    assert!(health(Format::Table, &answers).contains("| unhealthy |"));
 }

@@ -2,9 +2,8 @@
 
 use lograft_node::{Event, ForwardFailure, ForwardToken, PeerRequest, RequestError};
 use lograft_raft::ReplyTo;
-use lograft_types::NodeId;
 
-use super::{Exchange, Happening, World, id_of};
+use super::{Exchange, Happening, World};
 use crate::checks::Named;
 use crate::network::{Asker, Body, Packet};
 use crate::scenario::ELECTION_US;
@@ -46,7 +45,7 @@ impl World<'_> {
                 self.post(to, Event::Forwarded { token, request, timeout_ms });
             }
             Body::ForwardResponse { asker, result } => {
-                self.forward_done(asker, result.map_err(|error| as_failure(error, id_of(from))));
+                self.forward_done(asker, result.map_err(as_failure));
             }
         }
     }
@@ -68,11 +67,10 @@ impl World<'_> {
 }
 
 /// What an asker learns of a leader's error, as the links report it.
-fn as_failure(error: RequestError, leader: NodeId) -> ForwardFailure {
+fn as_failure(error: RequestError) -> ForwardFailure {
     match error {
         RequestError::NotLeader { .. } => ForwardFailure::NotTaken,
-        RequestError::DiskFull { .. } => ForwardFailure::Refused(RequestError::DiskFull { node: leader }),
-        RequestError::Replaced => ForwardFailure::Refused(RequestError::Replaced),
+        RequestError::DiskFull { .. } | RequestError::Replaced => ForwardFailure::Refused(error),
         RequestError::UnknownOutcome { reason } => ForwardFailure::Lost { reason },
         RequestError::Overloaded { .. }
         | RequestError::LeaderOverloaded(_)

@@ -133,7 +133,7 @@ async fn a_node_that_dies_again_and_again_is_started_less_and_less_often() {
 }
 
 #[tokio::test]
-async fn a_node_whose_directory_is_gone_waits_for_it_and_never_starts_empty() {
+async fn pitfall_34_a_node_whose_directory_is_gone_waits_for_it_and_never_starts_empty() {
     let mut kept = keep("exec cat", Some(Duration::from_millis(1)));
     let (pid, _) = kept.started().await;
     let (data_dir, moved) = (kept.data_dir(), kept._dir.path().join("moved"));
