@@ -123,12 +123,28 @@ pub(super) fn status(format: Format, answers: &[(String, Result<v1::StatusRespon
                     answer.applied_index.to_string(),
                     answer.keys.to_string(),
                     answer.log_size_bytes.to_string(),
-                    if answer.disk_full { "FULL" } else { "ok" }.to_owned(),
+                    disk(answer, good().map(|(_, other)| other)).to_owned(),
                     answer.version.clone(),
                 ]);
             }
             format!("{table}\n")
         }
+    }
+}
+
+/// What is known of a node's disk: by itself, and by whoever led it.
+fn disk<'a>(
+    answer: &v1::StatusResponse,
+    mut others: impl Iterator<Item = &'a v1::StatusResponse>,
+) -> &'static str {
+    let node = answer.header.as_ref().map_or(0, |header| header.node_id);
+    let is_forgetful = |member: &v1::Member| member.id == node && member.losses > 0;
+    if others.any(|other| other.members.iter().any(is_forgetful)) {
+        "HAS LOST DATA"
+    } else if answer.disk_full {
+        "FULL"
+    } else {
+        "ok"
     }
 }
 
@@ -186,8 +202,14 @@ fn status_line(endpoint: &str, answer: &v1::StatusResponse) -> String {
         answer.applied_index,
         answer.keys,
         answer.version,
-        if answer.disk_full { ", DISK FULL" } else { "" },
+        [if answer.disk_full { ", DISK FULL" } else { "" }.to_owned(), losses(answer)].concat(),
     )
+}
+
+/// The members that a leader has found to have lost data.
+fn losses(answer: &v1::StatusResponse) -> String {
+    let forgetful = answer.members.iter().filter(|member| member.losses > 0);
+    forgetful.map(|member| format!(", {} HAS LOST DATA", member.name)).collect()
 }
 
 /// The leader as people know it: by name if the members are known, "none" without one.

@@ -120,6 +120,26 @@ fn a_table_of_status_keeps_a_node_that_is_down_and_tells_of_a_full_disk() {
 }
 
 #[test]
+fn a_status_tells_of_a_member_that_has_lost_data() {
+    let member = |id, losses| v1::Member { id, name: format!("n{id}"), losses, ..Default::default() };
+    let header = |node_id| Some(v1::Header { node_id, ..Default::default() });
+    let leader = v1::StatusResponse {
+        header: header(1),
+        members: vec![member(1, 0), member(2, 3)],
+        ..Default::default()
+    };
+    let forgetful = v1::StatusResponse { header: header(2), ..Default::default() };
+    let answers = [("a:1".to_owned(), Ok(leader)), ("b:2".to_owned(), Ok(forgetful))];
+    let lines = status(Format::Simple, &answers);
+    assert_eq!(lines.matches("HAS LOST DATA").count(), 1);
+    assert!(lines.lines().next().is_some_and(|line| line.ends_with(", n2 HAS LOST DATA")), "{lines}");
+    let table = status(Format::Table, &answers);
+    let row = table.lines().find(|row| row.contains("b:2")).expect("a row for each node");
+    assert!(row.contains("HAS LOST DATA"), "{table}");
+    assert_eq!(table.matches("HAS LOST DATA").count(), 1);
+}
+
+#[test]
 fn a_health_names_each_endpoint_and_what_is_wrong() {
     let down = Err(Error::BadConnection("b:2: Connection refused".to_owned()));
     let answers = [("a:1".to_owned(), Ok(v1::GetResponse::default())), ("b:2".to_owned(), down)];
