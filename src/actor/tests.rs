@@ -261,6 +261,24 @@ async fn a_forwarded_request_that_no_outbox_takes_is_asked_again_and_then_told()
 }
 
 #[tokio::test]
+async fn a_forwarded_request_has_the_time_that_its_client_still_has() {
+    let Bench { mut actor, handle, .. } = bench(3, Limits::default());
+    let (responses, _answered) = mpsc::channel(4);
+    let longest_ms = handle.limits().request_timeout_ms;
+    for (id, ms) in [(1, 20), (2, longest_ms), (3, 10 * longest_ms)] {
+        let request = lograft_node::ForwardRequest::ReadIndex;
+        handle.forwarded(id, request, Duration::from_millis(ms), responses.clone()).unwrap();
+    }
+    let mut turn = Turn::default();
+    actor.drain(&mut turn, &mut tokio::time::interval(PATIENCE));
+    let left = turn.events.iter().filter_map(|event| match event {
+        Event::Forwarded { timeout_ms, .. } => Some(*timeout_ms),
+        _ => None,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [20, longest_ms, longest_ms]);
+}
+
+#[tokio::test]
 async fn pitfall_87_a_full_mailbox_holds_up_no_peer_and_no_flush() {
     let limits = Limits { max_pending_requests: 2, ..Limits::default() };
     let Bench { mut actor, handle, peers, _data } = bench(3, limits);

@@ -145,6 +145,7 @@ fn smaller_than(scenario: &Scenario) -> Vec<Change> {
     changes.push(Box::new(|scenario| scenario.reorder_percent = 0));
     changes.push(Box::new(|scenario| scenario.straggler_percent = 0));
     changes.push(Box::new(|scenario| scenario.whole_commit_percent = 0));
+    changes.push(Box::new(|scenario| scenario.repeat_percent = 0));
     changes.push(Box::new(|scenario| scenario.clock_drift_percent = 0));
     changes.push(Box::new(|scenario| scenario.bit_flip_percent = 0));
     changes.push(Box::new(|scenario| scenario.long_append_percent = 0));

@@ -114,6 +114,9 @@ pub struct Scenario {
     /// The share of appends that carry the leader's whole commit index, as the paper's do, instead of one
     /// limited to what they cover. A follower must not commit what it has not compared (Raft §5.3).
     pub whole_commit_percent: u64,
+    /// The share of appends that begin with entries that the leader has no reason to send, as other implementations
+    /// do. A follower must not promise more than it has, even if it learns nothing but the term.
+    pub repeat_percent: u64,
     /// How much faster or slower than the others a node's clock may run.
     pub clock_drift_percent: u64,
     /// The largest offset between the ticks of two nodes; 0: all clocks tick at the same moments.
@@ -185,6 +188,7 @@ impl Scenario {
             reorder_percent: 5,
             straggler_percent: 1,
             whole_commit_percent: 5,
+            repeat_percent: 5,
             clock_drift_percent: 5,
             clock_spread_us: TICK_MS * 1000,
             bit_flip_percent: 10,
@@ -251,8 +255,9 @@ impl Scenario {
             faults: chance.pick(faults).to_vec(),
             fault_gap_us: chance.pick(&[200_000, 500_000, 1_000_000]),
             ambush_percent: chance.pick(&[0, 0, 50]),
-            loss_percent: 0,
-            reorder_percent: chance.pick(&[0, 20]),
+            loss_percent: chance.pick(&[0, 10, 25]),
+            reorder_percent: chance.pick(&[0, 20, 60]),
+            repeat_percent: chance.pick(&[0, 20, 80]),
             max_append_entries: chance.pick(&[1, 2, 64]),
             max_inflight_messages: chance.pick(&[1, 8]),
             message_us: chance.pick(&[200, 1_500, 10_000]),
@@ -285,6 +290,7 @@ impl Scenario {
             reorder_percent: chance.pick(&[0, 0, 10, 60]),
             straggler_percent: chance.pick(&[0, 0, 1, 5]),
             whole_commit_percent: chance.pick(&[0, 5, 50]),
+            repeat_percent: chance.pick(&[0, 5, 50]),
             clock_drift_percent,
             clock_spread_us,
             bit_flip_percent: chance.pick(&[0, 10, 50]),

@@ -112,4 +112,27 @@ async fn a_request_whose_time_is_over_does_not_leave_and_others_bring_what_is_le
     assert_eq!(outbox.next_forward().await, Err(ForwardId(1)));
     let Ok(Forward { id: ForwardId(2), timeout_ms, .. }) = outbox.next_forward().await else { panic!() };
     assert!((1..=59_990).contains(&timeout_ms), "{timeout_ms}");
+    assert_eq!(outbox.lock().forwards_weight, Weight::default(), "both have made place for others");
+}
+
+#[test]
+fn what_waits_without_a_link_is_handed_back_and_only_the_newest_vote_request_is_kept() {
+    let outbox = linked(&Limits::default());
+    let vote = |term| {
+        let term = Term::new(term);
+        RequestVote { term, last: EntryId::ORIGIN, pre_vote: false, leadership_transfer: false }
+    };
+    for term in [2, 3] {
+        outbox.push(PeerMessage::Vote(vote(term)));
+    }
+    for id in 1..=3 {
+        outbox.push_forward(forward(id, 10, 5000)).unwrap();
+    }
+    outbox.push(entries(1, KIB));
+    let Some(Parcel::Vote(newest)) = outbox.next_urgent().now_or_never() else { panic!() };
+    assert_eq!(newest, vote(3));
+    let ids: Vec<_> = outbox.link_down().into_iter().map(|forward| forward.id).collect();
+    assert_eq!(ids, [1, 2, 3].map(ForwardId));
+    assert!(outbox.next_append().now_or_never().is_none(), "the core knows that the entries are lost");
+    assert_eq!(outbox.link_down(), []);
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lograft_raft::{Input, ReadId, ReadOutcome, Request};
-use lograft_types::{LogIndex, WriteSeq};
+use lograft_types::{EntryId, EntryMeta, LogIndex, WriteSeq};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
@@ -33,6 +33,8 @@ struct Faults {
     late: u32,
     /// Appends whose entries the follower has no credit for.
     clip: u32,
+    /// Appends that begin with entries which the follower has.
+    repeat: u32,
     /// A leader is deposed, and elected again.
     depose: u32,
 }
@@ -49,6 +51,7 @@ impl Faults {
             hold: pick(rng, &[0, 2, 15]),
             late: pick(rng, &[0, 20, 80]),
             clip: pick(rng, &[0, 5, 30]),
+            repeat: pick(rng, &[0, 5, 50]),
             depose: pick(rng, &[0, 1, 10]),
         }
     }
@@ -196,11 +199,29 @@ fn deliver_badly(cluster: &mut Cluster, rng: &mut Xoshiro256PlusPlus, aside: &mu
         if chance(rng, faults.hold) {
             aside.hold(rng, packet);
         } else if !chance(rng, faults.loss) {
+            if chance(rng, faults.repeat) {
+                begin_earlier(cluster, &mut packet);
+            }
             if chance(rng, faults.clip) {
                 clip(rng, &mut packet);
             }
             cluster.deliver(packet);
         }
+    }
+}
+
+/// An append begins with an entry before it, as a leader would that knows less of its follower. The follower may hear of
+/// the leader's term for the first time.
+fn begin_earlier(cluster: &Cluster, packet: &mut Packet) {
+    let leader = cluster.raft(packet.from.get());
+    if let Message::Request(Request::AppendEntries(append)) = &mut packet.message
+        && cluster.is_up(packet.from.get())
+        && leader.is_leader()
+        && leader.term() == append.term
+        && let Some(before) = append.prev.index.prev()
+    {
+        append.entries.insert(0, EntryMeta { id: append.prev, size_bytes: 10 });
+        append.prev = EntryId::new(leader.term_at(before).expect("the leader's log has no gap"), before);
     }
 }
 

@@ -37,6 +37,7 @@ numbers!(
     reorder_percent,
     straggler_percent,
     whole_commit_percent,
+    repeat_percent,
     clock_drift_percent,
     clock_spread_us,
     bit_flip_percent,

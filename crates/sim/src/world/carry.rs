@@ -247,9 +247,31 @@ impl World<'_> {
         }
     }
 
-    fn send_request(&mut self, at: usize, to: usize, request: PeerRequest) {
+    fn send_request(&mut self, at: usize, to: usize, mut request: PeerRequest) {
+        if let PeerRequest::Append(append) = &mut request
+            && self.faults_are_on
+            && self.mischief.percent(self.scenario.repeat_percent)
+            && let Some(node) = &self.machines[at].node
+            && node.raft().is_leader()
+            && node.raft().term() == append.term
+        {
+            let repeated = self.mischief.between(1, 4);
+            self.begin_earlier(at, append, repeated);
+        }
         let envelope = Envelope::between(self.machines[at].identity, self.machines[to].identity.node);
         self.send(Packet { from: at, to, body: Body::Request { envelope, request } });
+    }
+
+    /// Lets an append begin with some of the entries before it, as a leader would that knows less of its follower. The
+    /// follower may have them, durable or not, and hear of the leader's term for the first time.
+    fn begin_earlier(&self, at: usize, append: &mut AppendRequest, entries: u64) {
+        let log = self.machines[at].disk.handed_in();
+        for _ in 0..entries {
+            let before = append.prev.index.prev();
+            let (Some(entry), Some(before)) = (log.entry(append.prev.index), before) else { return };
+            append.entries.insert(0, entry.clone());
+            append.prev = log.entry(before).map_or(log.log_start(), |entry| entry.id);
+        }
     }
 
     fn send(&mut self, packet: Packet) {

@@ -5,7 +5,7 @@ use lograft_node::{ClientToken, Event, Node};
 
 use super::{Happening, World, id_of};
 use crate::Violation;
-use crate::network::HELD_US;
+use crate::network::{HELD_US, Packet};
 use crate::scenario::{ELECTION_TICKS, ELECTION_US, Fault, Scenario, TICK_MS};
 
 /// How many large writes fill the log of a full disk: more than its segments have space for.
@@ -115,8 +115,25 @@ impl World<'_> {
                 self.network.close(other, leader);
             }
         }
+        // Some of them come when it is awake again and has turned to the requests.
+        if self.mischief.percent(50) {
+            let awake_us = (frozen_us, frozen_us + ELECTION_US / 4);
+            self.delay_in_flight(|packet| packet.to == leader, awake_us);
+        }
         let heal_us = frozen_us + self.mischief.below(ELECTION_US / 2);
         self.plan(heal_us, Happening::LinksHeal);
+    }
+
+    /// Most of these packets, which are in flight, take longer: from now on as long as this.
+    fn delay_in_flight(&mut self, concerned: impl Fn(&Packet) -> bool, (low_us, high_us): (u64, u64)) {
+        let concerns =
+            |happening: &Happening| matches!(happening, Happening::Deliver(packet) if concerned(packet));
+        let in_flight: Vec<_> = self.agenda.extract_if(.., |_, happening| concerns(happening)).collect();
+        for ((at_us, _), happening) in in_flight {
+            let is_late = self.mischief.percent(70);
+            let late_us = self.mischief.between(low_us, high_us);
+            self.plan(if is_late { late_us } else { at_us - self.now_us }, happening);
+        }
     }
 
     /// The leader is out of touch until another one is elected, and what it sent and was sent meanwhile arrives later.
@@ -125,17 +142,7 @@ impl World<'_> {
         let Some(leader) = self.newest_leader() else { return };
         let held_us = self.mischief.between(ELECTION_US, 3 * ELECTION_US);
         self.network.hold_up(leader, self.now_us + held_us);
-        let concerns = |happening: &Happening| matches!(happening, Happening::Deliver(packet) if packet.from == leader || packet.to == leader);
-        let under_way: Vec<_> = self.agenda.extract_if(.., |_, happening| concerns(happening)).collect();
-        for ((at_us, _), happening) in under_way {
-            let (low_us, high_us) = HELD_US;
-            let later_us = if self.mischief.percent(70) {
-                self.mischief.between(low_us, high_us)
-            } else {
-                at_us - self.now_us
-            };
-            self.plan(later_us, happening);
-        }
+        self.delay_in_flight(|packet| packet.from == leader || packet.to == leader, HELD_US);
         let in_us = held_us + self.mischief.between(ELECTION_US / 2, 2 * ELECTION_US);
         self.plan(in_us, Happening::Overthrow { favourite: leader });
     }
