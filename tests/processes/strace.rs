@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lograft::proto::v1;
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::support::{Cluster, PATIENCE, pause};
@@ -154,4 +155,40 @@ async fn finished_trace(path: &std::path::Path) -> String {
         assert!(begun.elapsed() < PATIENCE, "strace does not end: {trace}");
         pause().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs strace: cargo test --test processes -- --ignored strace"]
+async fn a_node_that_waits_for_its_disk_says_so_and_ends_at_a_second_signal() {
+    let mut cluster = Cluster::start(1).await;
+    let node = &mut cluster.nodes[0];
+    // From now on each flush takes ten minutes, as on a file system that is frozen.
+    let mut slow = Command::new("strace");
+    slow.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"]);
+    slow.args(["inject=fdatasync:delay_enter=600000000", "-p", &node.pid().as_raw_nonzero().to_string()]);
+    let mut slow = slow.spawn().expect("strace starts");
+    let traced = format!("/proc/{}/status", node.pid().as_raw_nonzero());
+    let begun = Instant::now();
+    while !std::fs::read_to_string(&traced).expect("it runs").contains(&format!("TracerPid:\t{}", slow.id()))
+    {
+        assert!(begun.elapsed() < PATIENCE, "strace does not attach");
+        pause().await;
+    }
+    let mut client = node.kv().await.expect("a connection");
+    let never = tokio::spawn(async move {
+        client.set(v1::SetRequest { key: "k".to_owned(), ..Default::default() }).await
+    });
+    while node.status().await.expect("a status").pending_requests == 0 {
+        pause().await;
+    }
+    node.signal(Signal::TERM);
+    node.eventually_logs("the disk has not finished the last flush").await;
+    assert_eq!(node.ended_by_itself(), None, "it waits");
+    node.signal(Signal::TERM);
+    node.eventually_logs("told to stop again").await;
+    // It holds on to the thread that it delays, and so to the process.
+    slow.kill().expect("strace can be killed");
+    slow.wait().expect("strace has ended");
+    assert_eq!(node.wait().code(), Some(143), "{}", node.log_tail());
+    never.await.expect("no panic").expect_err("the write was never flushed");
 }
