@@ -8,7 +8,7 @@ use lograft_sim::{Scenario, Summary, Trace, attempt, run};
 use lograft_types::marks::{COUNTED, Mark};
 
 /// What `cargo test` plays. `scripts/mutants` reads this to report what it finds.
-const EVERYDAY_SEEDS: u64 = 400;
+const EVERYDAY_SEEDS: u64 = 800;
 
 /// Plays a seed. If it fails, plays it again with a readable trace.
 fn play(seed: u64) -> Summary {
