@@ -206,7 +206,16 @@ impl Drop for Exchange {
 /// # Errors
 /// There was none until then: [`RequestError::Overloaded`].
 pub(crate) async fn for_response(response: &ResponseBody, until: Instant) -> Result<(), RequestError> {
-    let bytes = match response {
+    let bytes = size_bytes(response);
+    match EXCHANGE.try_with(Arc::clone) {
+        Ok(exchange) if bytes > SMALL_BYTES => exchange.take_room(bytes, until).await,
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of the keys and values in a response.
+pub(crate) fn size_bytes(response: &ResponseBody) -> usize {
+    match response {
         ResponseBody::Got(Some(kv)) => kv.key.len() + kv.stored.value.len(),
         ResponseBody::Listed(page) => {
             page.items.iter().map(|kv| kv.key.len() + kv.stored.value.len()).sum::<usize>()
@@ -214,10 +223,6 @@ pub(crate) async fn for_response(response: &ResponseBody, until: Instant) -> Res
         // It took its room before the write: see `for_prev_kv`.
         ResponseBody::Applied(_) => 0,
         ResponseBody::Got(None) | ResponseBody::Reached => 0,
-    };
-    match EXCHANGE.try_with(Arc::clone) {
-        Ok(exchange) if bytes > SMALL_BYTES => exchange.take_room(bytes, until).await,
-        _ => Ok(()),
     }
 }
 

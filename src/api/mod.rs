@@ -11,6 +11,7 @@
 //! - A condition that does not hold gets FAILED_PRECONDITION, with `lograft-found-mod-revision` in the
 //!   metadata.
 
+mod apart;
 pub mod check;
 pub mod convert;
 pub(crate) mod documents;
@@ -25,6 +26,8 @@ use tracing::{Instrument, Span, debug_span};
 use crate::actor::NodeHandle;
 use crate::memory;
 use crate::proto::v1;
+
+pub(crate) use apart::apart;
 
 pub use error::{ApiError, Certainty};
 
@@ -129,7 +132,7 @@ impl Api {
         let _place = memory::for_list(until).await?;
         let answer = self.handle.request(request, timeout).instrument(span).await?;
         memory::for_response(&answer.body, until).await?;
-        convert::list_response(answer)
+        apart(memory::size_bytes(&answer.body), || convert::list_response(answer)).await
     }
 
     /// Until when a request may wait for something other than the node.

@@ -11,7 +11,7 @@ use super::query::{Query, QueryError, decode};
 use super::{body, respond};
 use crate::api::check;
 use crate::api::documents::{DeleteDoc, GetDoc, ListDoc, SetDoc, id_text};
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, apart};
 use crate::proto::v1;
 
 /// The part of a path before the key.
@@ -147,7 +147,8 @@ pub(super) async fn list(api: Api, parts: &Parts) -> Result<Response<Body>, ApiE
         serializable: query.flag("serializable")?,
     };
     let answer = api.list(list, None).await?;
-    Ok(respond::json(StatusCode::OK, &ListDoc::new(answer, !keys_only)))
+    let bytes = answer.kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+    Ok(apart(bytes, move || respond::json(StatusCode::OK, &ListDoc::new(answer, !keys_only))).await)
 }
 
 fn put_header(headers: &mut HeaderMap, header: &v1::Header) {
