@@ -109,17 +109,17 @@ impl Node {
             ForwardRequest::Write(payload) => Operation::Write { payload, origin: Origin::Peer(token) },
             ForwardRequest::ReadIndex => Operation::ReadIndex { token },
         };
+        self.peers_wait = true;
         self.waiting.park(operation, timeout_ms);
     }
 
     /// Moves all parked requests on.
     pub(super) fn dispatch(&mut self, effects: &mut Effects) {
         if self.raft.is_leader() {
-            self.led = true;
             self.propose_parked(effects);
             self.confirm_parked(effects);
         } else {
-            if std::mem::take(&mut self.led) {
+            if std::mem::take(&mut self.peers_wait) {
                 self.turn_away_peers(effects);
             }
             if let Some(leader) = self.raft.leader() {

@@ -104,8 +104,8 @@ pub struct Node {
     /// How often each member had lost what it had acknowledged to this node.
     losses: BTreeMap<NodeId, u64>,
     forwarding: Forwarding,
-    /// This node leads, or has not turned away yet what peers asked of it while it did.
-    led: bool,
+    /// Peers have asked this node as the leader since it last turned their requests away: some may be parked.
+    peers_wait: bool,
     /// The role and term that were logged last.
     told_role: (RoleName, Term),
     leaderless: Leaderless,
@@ -158,7 +158,7 @@ impl Node {
             refused_messages: 0,
             losses: BTreeMap::new(),
             forwarding: Forwarding::default(),
-            led: false,
+            peers_wait: false,
             told_role,
             leaderless: Leaderless { ticks: 0, worrying_ticks, tick_ms: config.tick_ms },
         }

@@ -163,18 +163,30 @@ impl Bench {
 
     /// n1 is elected with the vote of n2.
     pub(super) fn elect_without_commit(&mut self) {
-        self.ticks(160);
-        for pre_vote in [true, false] {
-            self.persist();
-            let asked = self.messages.drain(..).rev().find_map(|(_, message)| match message {
-                PeerMessage::Vote(vote) if vote.pre_vote == pre_vote => Some(vote),
-                _ => None,
-            });
-            let term = asked.expect("n1 asked for a vote").term;
-            self.respond(N2, Response::RequestVote(RequestVoteResponse { term, granted: true, pre_vote }));
-        }
+        let term = self.ask_for_votes();
+        let elected = RequestVoteResponse { term, granted: true, pre_vote: false };
+        self.respond(N2, Response::RequestVote(elected));
         assert!(self.node.raft().is_leader());
         self.persist();
+    }
+
+    /// n1 has the pre-vote of n2, and asks for votes in the term returned.
+    pub(super) fn ask_for_votes(&mut self) -> Term {
+        self.ticks(160);
+        self.persist();
+        let term = self.asked_for_a_vote(true);
+        let pre_vote = RequestVoteResponse { term, granted: true, pre_vote: true };
+        self.respond(N2, Response::RequestVote(pre_vote));
+        self.persist();
+        self.asked_for_a_vote(false)
+    }
+
+    fn asked_for_a_vote(&mut self, pre_vote: bool) -> Term {
+        let asked = self.messages.drain(..).rev().find_map(|(_, message)| match message {
+            PeerMessage::Vote(vote) if vote.pre_vote == pre_vote => Some(vote),
+            _ => None,
+        });
+        asked.expect("n1 asked for a vote").term
     }
 
     /// A peer acknowledges all the entries in the last request from n1.

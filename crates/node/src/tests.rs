@@ -261,6 +261,27 @@ fn a_node_that_does_not_lead_turns_forwarded_requests_away() {
 }
 
 #[test]
+fn what_peers_asked_of_a_leader_is_turned_away_even_if_it_led_for_a_part_of_a_turn_only() {
+    let mut bench = of_three();
+    let term = bench.ask_for_votes();
+    let elected = RequestVoteResponse { term, granted: true, pre_vote: false };
+    let envelope = Envelope { cluster: CLUSTER, from: N2, to: N1, incarnation: 0 };
+    let token = ForwardToken(1);
+    bench.turn([
+        Event::PeerResponse { envelope, response: Response::RequestVote(elected) },
+        Event::Forwarded { token, request: ForwardRequest::ReadIndex, timeout_ms: 100 },
+        Event::PeerRequest {
+            envelope: Envelope { from: N3, ..envelope },
+            reply_to: ReplyTo(1),
+            request: append(N3, term.get() + 1, (0, 0), Vec::new(), 0),
+        },
+    ]);
+    let refused = RequestError::NotLeader { node: N1, leader: Some(N3) };
+    assert_eq!(bench.forward_responses, [(token, Err(refused))]);
+    assert!(bench.forwards.is_empty() && bench.node.is_idle());
+}
+
+#[test]
 fn a_full_disk_refuses_writes_clearly_and_nothing_else() {
     let mut bench = alone();
     bench.room(0, true);
