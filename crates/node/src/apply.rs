@@ -45,14 +45,12 @@ impl Node {
     /// Answers the reads for which the map is fresh enough, as many as fit into a turn.
     fn answer_reads(&mut self, effects: &mut Effects) {
         let mut left_keys = MAX_TURN_KEYS;
-        while let Some(waiter) = self.waiting.next_applied(self.store.applied()) {
-            if left_keys == 0 {
-                effects.unfinished = true;
-                return;
-            }
+        while left_keys > 0 {
+            let Some(waiter) = self.waiting.take_applied(self.store.applied()) else { return };
             let keys = self.answer_read(waiter, effects);
             left_keys = left_keys.saturating_sub(keys);
         }
+        effects.unfinished = true;
     }
 
     /// Entries have come back from the log.

@@ -294,10 +294,14 @@ impl Waiting {
         self.applying.entry(index).or_default().extend(waiters);
     }
 
-    /// A read that has waited for this index or a lower one.
-    pub(super) fn next_applied(&self, applied: LogIndex) -> Option<WaiterId> {
-        let (index, waiters) = self.applying.first_key_value()?;
-        waiters.first().copied().filter(|_| *index <= applied)
+    /// Takes a read that has waited for this index or a lower one out of its list.
+    pub(super) fn take_applied(&mut self, applied: LogIndex) -> Option<WaiterId> {
+        let mut first = self.applying.first_entry().filter(|entry| *entry.key() <= applied)?;
+        let waiter = first.get_mut().pop_first();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        waiter
     }
 
     /// A request that was taken from another list is sent again after the next tick: the leader did not take it, and
