@@ -355,6 +355,4 @@ async fn respond(
 enum Never {}
 
 #[cfg(test)]
-mod senders;
-#[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::proto::v1::raft_server::{Raft, RaftServer};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId::new(77), node: NodeId::new(1) };
 const PEER: NodeId = NodeId::new(2);
+const ANOTHER: NodeId = NodeId::new(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came in on a stream of the peer, and where its responses go.
@@ -32,10 +33,18 @@ type Forwards = Stream<v1::ForwardRequest, v1::ForwardResponse>;
 
 /// The peer: it hands each stream to the test.
 struct Peer {
+    /// Who it says it is, in the handshake and with its votes.
+    says: Says,
     /// A permit for each stream of appends that may open.
     open: Arc<Semaphore>,
     appends: mpsc::Sender<Appends>,
     forwards: mpsc::Sender<Forwards>,
+}
+
+#[derive(Clone, Copy)]
+struct Says {
+    in_handshake: NodeId,
+    with_votes: NodeId,
 }
 
 #[tonic::async_trait]
@@ -46,7 +55,7 @@ impl Raft for Peer {
     ) -> Result<Response<v1::HandshakeResponse>, Status> {
         Ok(Response::new(v1::HandshakeResponse {
             cluster_id: IDENTITY.cluster.get(),
-            from: PEER.get(),
+            from: self.says.in_handshake.get(),
             to: IDENTITY.node.get(),
             ..Default::default()
         }))
@@ -70,7 +79,14 @@ impl Raft for Peer {
         &self,
         _: Request<v1::RequestVoteRequest>,
     ) -> Result<Response<v1::RequestVoteResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        Ok(Response::new(v1::RequestVoteResponse {
+            cluster_id: IDENTITY.cluster.get(),
+            from: self.says.with_votes.get(),
+            to: IDENTITY.node.get(),
+            term: 1,
+            vote_granted: true,
+            ..Default::default()
+        }))
     }
 
     type ForwardStream = ReceiverStream<Result<v1::ForwardResponse, Status>>;
@@ -109,9 +125,13 @@ impl Drop for Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(Says { in_handshake: PEER, with_votes: PEER }).await
+    }
+
+    async fn with(says: Says) -> Self {
         let (open, (to_appends, appends), (to_forwards, forwards)) =
             (Arc::new(Semaphore::new(0)), mpsc::channel(4), mpsc::channel(4));
-        let peer = Peer { open: Arc::clone(&open), appends: to_appends, forwards: to_forwards };
+        let peer = Peer { says, open: Arc::clone(&open), appends: to_appends, forwards: to_forwards };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -310,4 +330,62 @@ async fn entries_that_were_replaced_or_are_not_there_yet_do_not_leave() {
     let left = next(&mut appends).await;
     let ids: Vec<_> = left.entries.iter().map(|entry| (entry.term, entry.index)).collect();
     assert_eq!((left.request_id, ids), (4, vec![(1, 1), (2, 2)]));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_for_another_node_is_refused_and_counted() {
+    let mut bench = Bench::new().await;
+    let (mut appends, _forwards) = bench.opened().await;
+    bench.outbox.push(PeerMessage::Heartbeat(AppendEntries {
+        term: Term::new(1),
+        prev: EntryId::ORIGIN,
+        entries: Vec::new(),
+        commit: LogIndex::ZERO,
+        request_id: 7,
+        read_round: 0,
+        clipped: false,
+    }));
+    let request_id = next(&mut appends).await.request_id;
+    for from in [ANOTHER, PEER] {
+        let answer = v1::AppendEntriesResponse {
+            cluster_id: IDENTITY.cluster.get(),
+            from: from.get(),
+            to: IDENTITY.node.get(),
+            term: 1,
+            request_id,
+            success: true,
+            ..Default::default()
+        };
+        appends.answers.send(Ok(answer)).await.unwrap();
+    }
+    let told = bench.told().await;
+    assert!(matches!(told, Event::Refused), "{told:?}");
+    let told = bench.told().await;
+    assert!(matches!(told, Event::PeerResponse { envelope: Envelope { from: PEER, .. }, .. }), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_vote_for_another_node_is_refused_and_counted() {
+    for (with_votes, counts) in [(PEER, true), (ANOTHER, false)] {
+        let mut bench = Bench::with(Says { in_handshake: PEER, with_votes }).await;
+        // A vote request waits for the link.
+        let vote = RequestVote {
+            term: Term::new(1),
+            last: EntryId::ORIGIN,
+            pre_vote: false,
+            leadership_transfer: false,
+        };
+        bench.outbox.push(PeerMessage::Vote(vote));
+        let _streams = bench.opened().await;
+        let told = bench.told().await;
+        assert_eq!(matches!(told, Event::PeerResponse { .. }), counts, "{told:?}");
+        assert_eq!(matches!(told, Event::Refused), !counts, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_node_at_the_address_of_a_peer_gets_no_link() {
+    let mut bench = Bench::with(Says { in_handshake: ANOTHER, with_votes: PEER }).await;
+    let told = bench.told().await;
+    assert!(matches!(told, Event::Refused), "{told:?}");
 }
