@@ -27,13 +27,14 @@ use axum::BoxError;
 use axum::http::Request;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use lograft_node::RequestError;
 use lograft_node::limits::{KIB, Limits};
-use lograft_node::{RequestError, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tonic::Status;
 
 use crate::api::ApiError;
+use crate::wording;
 
 /// What serving a request takes beside its headers and its body: the stream, the buffers and the futures.
 const EXCHANGE_BYTES: usize = 8 * KIB;
@@ -201,28 +202,15 @@ impl Drop for Exchange {
     }
 }
 
-/// Waits until there is room for the response to the exchange that is being served.
+/// Waits until there is room for the response to the exchange that is being served. A write with a previous value took
+/// its room before: see [`for_prev_kv`].
 ///
 /// # Errors
 /// There was none until then: [`RequestError::Overloaded`].
-pub(crate) async fn for_response(response: &ResponseBody, until: Instant) -> Result<(), RequestError> {
-    let bytes = size_bytes(response);
+pub(crate) async fn for_response(bytes: usize, until: Instant) -> Result<(), RequestError> {
     match EXCHANGE.try_with(Arc::clone) {
         Ok(exchange) if bytes > SMALL_BYTES => exchange.take_room(bytes, until).await,
         _ => Ok(()),
-    }
-}
-
-/// The bytes of the keys and values in a response.
-pub(crate) fn size_bytes(response: &ResponseBody) -> usize {
-    match response {
-        ResponseBody::Got(Some(kv)) => kv.key.len() + kv.stored.value.len(),
-        ResponseBody::Listed(page) => {
-            page.items.iter().map(|kv| kv.key.len() + kv.stored.value.len()).sum::<usize>()
-        }
-        // It took its room before the write: see `for_prev_kv`.
-        ResponseBody::Applied(_) => 0,
-        ResponseBody::Got(None) | ResponseBody::Reached => 0,
     }
 }
 
@@ -265,14 +253,7 @@ impl NotReceived {
 
     /// The one that this error comes from, if it comes from one.
     pub(crate) fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            cause = error.source();
-        }
-        None
+        wording::causes(error).find_map(|cause| cause.downcast_ref())
     }
 }
 

@@ -176,7 +176,8 @@ impl PeerHandle {
         id: ForwardId,
         result: Result<ForwardResponse, ForwardFailure>,
     ) -> Result<(), ActorGone> {
-        self.send(PeerEvent::Event(Event::ForwardDone { id, result })).await
+        self.reserve().await?.forward_done(id, result);
+        Ok(())
     }
 
     /// Waits for a place in the lane: what is told with it is told at once.

@@ -75,7 +75,7 @@ impl Api {
         let until = self.deadline(timeout);
         let request = convert::get_request(get, self.limits())?;
         let answer = self.handle.request(request, timeout).instrument(span).await?;
-        memory::for_response(&answer.body, until).await?;
+        memory::for_response(answer.body.size_bytes(), until).await?;
         convert::get_response(answer)
     }
 
@@ -131,8 +131,9 @@ impl Api {
         let request = convert::list_request(list, self.limits())?;
         let _place = memory::for_list(until).await?;
         let answer = self.handle.request(request, timeout).instrument(span).await?;
-        memory::for_response(&answer.body, until).await?;
-        apart(memory::size_bytes(&answer.body), || convert::list_response(answer)).await
+        let bytes = answer.body.size_bytes();
+        memory::for_response(bytes, until).await?;
+        apart(bytes, || convert::list_response(answer)).await
     }
 
     /// Until when a request may wait for something other than the node.

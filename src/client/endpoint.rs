@@ -5,17 +5,16 @@
 //! secret: a request would leave on it before the node has said anything.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::io::InspectReader;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 use tonic::transport::{self, Channel};
@@ -106,6 +105,23 @@ pub(super) fn in_words(duration: Duration) -> String {
     humantime::format_duration(Duration::from_millis(round)).to_string()
 }
 
+/// A connection whose node is listened to.
+type Watched = InspectReader<TcpStream, Box<dyn FnMut(&[u8]) + Send>>;
+
+/// Reports the first bytes that arrive, and keeps `open` as long as the connection.
+fn watched(tcp: TcpStream, first: oneshot::Sender<()>, open: Arc<()>) -> Watched {
+    let mut watching = Some(first);
+    let hear = move |bytes: &[u8]| {
+        let _kept = &open;
+        // At the end of the connection there are none.
+        if let Some(first) = watching.take_if(|_| !bytes.is_empty()) {
+            // Whoever connected may not wait any more.
+            let _ = first.send(());
+        }
+    };
+    InspectReader::new(tcp, Box::new(hear))
+}
+
 /// Connects once.
 struct Dial {
     authority: String,
@@ -113,7 +129,7 @@ struct Dial {
 }
 
 impl Service<Uri> for Dial {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<Watched>;
     type Error = io::Error;
     type Future = BoxFuture<'static, io::Result<Self::Response>>;
 
@@ -128,62 +144,7 @@ impl Service<Uri> for Dial {
             let tcp = TcpStream::connect(authority).await?;
             // A request is one small packet and must not wait for the acknowledgement of the previous one.
             tcp.set_nodelay(true)?;
-            Ok(TokioIo::new(Stream { tcp, first: Some(first), _open: open }))
+            Ok(TokioIo::new(watched(tcp, first, open)))
         })
-    }
-}
-
-/// A connection that reports the first bytes that arrive on it, and its end.
-struct Stream {
-    tcp: TcpStream,
-    first: Option<oneshot::Sender<()>>,
-    _open: Arc<()>,
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(context, buffer);
-        if buffer.filled().len() > before
-            && let Some(first) = self.first.take()
-        {
-            // Whoever connected may not wait any more.
-            let _ = first.send(());
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
     }
 }

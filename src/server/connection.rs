@@ -12,11 +12,10 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready as poll_ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::header::CONNECTION;
@@ -28,10 +27,10 @@ use http_body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio_util::io::InspectReader;
 use tonic::codegen::Service;
 use tracing::debug;
 
@@ -109,7 +108,9 @@ pub(super) async fn serve(port: Port, stream: TcpStream, mut stopping: watch::Re
     let patience = port.patience;
     let exchanges = Arc::new(Exchanges::new(port.memory.clone()));
     let http = http(port.audience.max_streams());
-    let (stream, spoken) = Spoken::new(stream);
+    let spoken = Arc::new(AtomicBool::new(false));
+    let mut preface = Preface { matched: 0, spoken: Arc::clone(&spoken) };
+    let stream = InspectReader::new(stream, move |bytes: &[u8]| preface.hear(bytes));
     let service = Bounded { port, exchanges: Arc::clone(&exchanges) };
     let mut served = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let mut first = pin!(sleep(patience.first_bytes));
@@ -210,76 +211,28 @@ where
     }
 }
 
-/// A stream that knows whether its client has said which protocol it speaks.
-struct Spoken {
-    stream: TcpStream,
-    spoken: Arc<AtomicBool>,
+/// Finds out when a client has said which protocol it speaks.
+struct Preface {
     /// How much of HTTP/2's preface has come.
     matched: usize,
+    spoken: Arc<AtomicBool>,
 }
 
 /// The first bytes over HTTP/2. Anything else is HTTP/1.1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-impl Spoken {
-    fn new(stream: TcpStream) -> (Self, Arc<AtomicBool>) {
-        let spoken = Arc::new(AtomicBool::new(false));
-        (Self { stream, spoken: Arc::clone(&spoken), matched: 0 }, spoken)
-    }
-
+impl Preface {
     fn hear(&mut self, bytes: &[u8]) {
         let expected = &PREFACE[self.matched..];
+        if expected.is_empty() {
+            return;
+        }
         self.matched += bytes.len().min(expected.len());
         let matches = bytes.iter().zip(expected).all(|(byte, expected)| byte == expected);
         if !matches || self.matched == PREFACE.len() {
             self.matched = PREFACE.len();
             self.spoken.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-impl AsyncRead for Spoken {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        poll_ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.matched < PREFACE.len() {
-            self.hear(&buffer.filled()[before..]);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Spoken {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

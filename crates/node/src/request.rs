@@ -96,6 +96,17 @@ pub enum ResponseBody {
     Reached,
 }
 
+impl ResponseBody {
+    /// The bytes of its keys and values, without the one that a write replaced.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Got(Some(kv)) => kv.key.len() + kv.stored.value.len(),
+            Self::Listed(page) => page.items.iter().map(|kv| kv.key.len() + kv.stored.value.len()).sum(),
+            Self::Got(None) | Self::Applied(_) | Self::Reached => 0,
+        }
+    }
+}
+
 /// Why a request failed.
 ///
 /// For a write, every variant except [`RequestError::UnknownOutcome`] means that it was not applied and never

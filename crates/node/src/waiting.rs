@@ -151,8 +151,8 @@ impl Waiting {
 
     /// Adds a request; it is parked until the end of the turn.
     pub(super) fn park(&mut self, operation: Operation, timeout_ms: u64) {
+        let is_read = operation.is_read();
         let id = self.insert(operation, Stage::Parked, timeout_ms);
-        let is_read = self.requests[&id].operation.is_read();
         self.parked(is_read).insert(id);
     }
 

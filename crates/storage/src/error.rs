@@ -8,8 +8,8 @@ use lograft_types::{Identity, LogIndex};
 /// What is safe where a directory is damaged. A member that starts with less than it acknowledged can take part in an
 /// election that drops acknowledged writes, so advice to wipe or to replace the directory would lose data.
 const KEEP: &str = "Keep this data directory: an empty one, an older one or a copy in its place can lose \
-                               acknowledged writes. Repair the disk, or restore the file from what this very disk held, \
-                               or ask for help; the other members serve meanwhile if they are a majority";
+                    acknowledged writes. Repair the disk, or restore the file from what this very disk held, or ask \
+                    for help; the other members serve meanwhile if they are a majority";
 
 /// Why the log cannot go on, or cannot be opened.
 #[derive(Debug, thiserror::Error)]
